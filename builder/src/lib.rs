@@ -1,0 +1,11 @@
+//! `coracle`: from one TOML manifest to a bootable image.
+//!
+//! Reading order: [`cli`] → [`plan`] → [`build`] (the steps of an image, in order) → [`image`] (its byte formats).
+#![forbid(unsafe_code)]
+
+pub mod cache;
+pub mod context;
+pub mod digest;
+pub mod error;
+pub mod report;
+pub mod tree;

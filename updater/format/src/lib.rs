@@ -1,0 +1,13 @@
+//! Bytes that outlive a process: disk layout, slot contents, device configuration.
+//!
+//! No I/O and no clock: everything here turns bytes into types and back. The byte tables are in `docs/formats/`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod device;
+pub mod gpt;
+pub mod guid;
+pub mod layout;
+pub mod slot;
