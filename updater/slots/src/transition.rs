@@ -241,7 +241,7 @@ mod tests {
             let state = record.state(choice.slot);
             match choice.reason {
                 Reason::Trial => {
-                    assert!(matches!(state, SlotState::Trial { starts } if starts < TRIAL_STARTS))
+                    assert!(matches!(state, SlotState::Trial { starts } if starts < TRIAL_STARTS));
                 }
                 Reason::LastGood | Reason::OtherGood => assert_eq!(state, SlotState::Good),
                 Reason::NothingEligible => {
@@ -295,7 +295,7 @@ mod tests {
                         assert_eq!(next.state(slot), SlotState::Empty);
                         assert_eq!(next.state(slot.other()), record.state(slot.other()));
                     }
-                    Err(_) => assert!(slot == record.booting() || record.on_trial().is_some()),;
+                    Err(_) => assert!(slot == record.booting() || record.on_trial().is_some()),
                 }
             }
         }
