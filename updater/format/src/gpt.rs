@@ -1,1 +1,531 @@
-//! GUID partition tables (UEFI 2.10, section 5.3).
+//! GUID partition tables (UEFI 2.10, section 5.3), for disks with blocks of 512 or 4096 bytes.
+//!
+//! One layout is read and written: 128 entries of 128 bytes right behind the primary header and right before the backup
+//! header. Partition numbers are kept, gaps between them too. Nothing here reads or writes a disk: a change of a live
+//! disk is [`Table::encode`], then the backup copy, sync, the primary copy, sync; a cut at any point leaves one copy
+//! that parses. See `docs/formats/disk.md`.
+
+mod edit;
+#[cfg(test)]
+mod tests;
+
+use crate::{guid::Guid, layout::Role};
+use alloc::{string::String, vec, vec::Vec};
+use core::fmt;
+
+pub use edit::{NoRoom, Size};
+
+/// Entries of a table. A header that states another number is refused before anything is read by it.
+pub const ENTRIES: u32 = 128;
+/// Bytes of one entry.
+pub const ENTRY_BYTES: u32 = 128;
+/// Bytes of the entry array: what must be read from [`Geometry::entries_lba`].
+pub const ENTRIES_BYTES: usize = 128 * 128;
+/// The block of the primary header.
+pub const PRIMARY_LBA: u64 = 1;
+
+const SIGNATURE: [u8; 8] = *b"EFI PART";
+const REVISION: u32 = 0x0001_0000;
+const HEADER_BYTES: usize = 92;
+const HEADER_CRC: core::ops::Range<usize> = 16..20;
+
+/// Block size and size of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Bytes of a logical block: 512 or 4096.
+    pub block_bytes: u32,
+    /// Logical blocks of the disk.
+    pub blocks: u64,
+}
+
+/// One of the two copies of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At the start of the disk.
+    Primary,
+    /// At the end of the disk.
+    Backup,
+}
+
+impl Geometry {
+    /// The geometry of a disk of `bytes` bytes.
+    pub const fn of_bytes(block_bytes: u32, bytes: u64) -> Self {
+        let blocks = match bytes.checked_div(u64_of(block_bytes)) {
+            Some(blocks) => blocks,
+            None => 0,
+        };
+        Self { block_bytes, blocks }
+    }
+
+    /// Blocks of the entry array.
+    const fn entry_blocks(self) -> u64 {
+        u64_of(ENTRIES * ENTRY_BYTES / self.block_bytes)
+    }
+
+    /// The first block a partition may use.
+    pub const fn first_usable(self) -> u64 {
+        2 + self.entry_blocks()
+    }
+
+    /// The last block a partition may use.
+    pub const fn last_usable(self) -> u64 {
+        self.blocks.saturating_sub(self.entry_blocks() + 2)
+    }
+
+    /// The block of a copy's header.
+    pub const fn header_lba(self, place: Place) -> u64 {
+        match place {
+            Place::Primary => PRIMARY_LBA,
+            Place::Backup => self.blocks.saturating_sub(1),
+        }
+    }
+
+    /// The first block of a copy's entry array.
+    pub const fn entries_lba(self, place: Place) -> u64 {
+        match place {
+            Place::Primary => PRIMARY_LBA + 1,
+            Place::Backup => self.last_usable() + 1,
+        }
+    }
+
+    /// Bytes of a block, as a length in memory.
+    fn block_len(self) -> usize {
+        usize::try_from(self.block_bytes).unwrap_or(usize::MAX)
+    }
+
+    fn check(self) -> Result<(), NotATable> {
+        let known = matches!(self.block_bytes, 512 | 4096);
+        let fits = |geometry: Self| {
+            geometry.blocks.checked_mul(u64_of(geometry.block_bytes)).is_some()
+                && geometry.last_usable() >= geometry.first_usable()
+        };
+        (known && fits(self)).then_some(()).ok_or(NotATable::Geometry)
+    }
+}
+
+/// One used entry of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Partition number, from 1 to [`ENTRIES`]: the entry's place in the table.
+    pub number: u32,
+    /// Partition type GUID.
+    pub kind: Guid,
+    /// Unique partition GUID.
+    pub id: Guid,
+    /// First block.
+    pub first: u64,
+    /// Last block (inclusive).
+    pub last: u64,
+    /// Attribute bits.
+    pub attributes: u64,
+    /// Label in UTF-16, padded with zeros.
+    pub name: [u16; 36],
+}
+
+impl Partition {
+    /// The label, for people.
+    pub fn label(&self) -> String {
+        let end = self.name.iter().position(|unit| *unit == 0).unwrap_or(36);
+        String::from_utf16_lossy(&self.name[..end])
+    }
+
+    /// What the partition is for, if its type is one of ours.
+    pub fn role(&self) -> Option<Role> {
+        Role::of_type(self.kind)
+    }
+
+    /// Blocks it has. The partition comes from a checked table.
+    pub const fn blocks(&self) -> u64 {
+        (self.last - self.first).saturating_add(1)
+    }
+}
+
+/// A partition table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The disk's GUID.
+    pub disk_id: Guid,
+    /// Bytes of a logical block.
+    pub block_bytes: u32,
+    /// Blocks of the disk the table was laid out for. A disk that has grown since has more: see [`Table::fit`].
+    pub disk_blocks: u64,
+    /// The used entries, by ascending number.
+    pub partitions: Vec<Partition>,
+}
+
+/// Why bytes are not a partition table, or a table cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotATable {
+    /// The disk is too small, or its blocks are neither 512 nor 4096 bytes.
+    Geometry,
+    /// The header block or the entry array is shorter than it must be.
+    Truncated,
+    /// No signature: not a partition table.
+    Signature,
+    /// The header does not match its checksum.
+    HeaderChecksum,
+    /// A header field has a value that is not supported; its name.
+    Header(&'static str),
+    /// The entries do not match their checksum.
+    EntriesChecksum,
+    /// The header states another number of entries than [`ENTRIES`].
+    EntryCount(u32),
+    /// A partition lies outside the usable blocks, or ends before it starts; its number.
+    Bounds(u32),
+    /// Two partitions share blocks; their numbers.
+    Overlap(u32, u32),
+    /// A partition number is out of range or not above the one before it.
+    Number(u32),
+    /// Two partitions have the same role.
+    Twice(Role),
+}
+
+impl fmt::Display for NotATable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Geometry => f.write_str(
+                "the disk is too small for a partition table, or its block size is neither 512 nor 4096",
+            ),
+            Self::Truncated => f.write_str("partition table is truncated"),
+            Self::Signature => f.write_str("there is no GUID partition table"),
+            Self::HeaderChecksum => f.write_str("partition table header does not match its checksum"),
+            Self::Header(field) => write!(f, "partition table header has an unsupported value: {field}"),
+            Self::EntriesChecksum => f.write_str("partition entries do not match their checksum"),
+            Self::EntryCount(count) => {
+                write!(f, "partition table states {count} entries, {ENTRIES} are expected")
+            }
+            Self::Bounds(number) => write!(f, "partition {number} lies outside the disk"),
+            Self::Overlap(a, b) => write!(f, "partitions {a} and {b} overlap"),
+            Self::Number(number) => write!(f, "partition number {number} is out of order or above {ENTRIES}"),
+            Self::Twice(role) => write!(f, "two partitions are of the type {}", role.label()),
+        }
+    }
+}
+
+impl core::error::Error for NotATable {}
+
+/// Why a table could not be had from a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError<E> {
+    /// The disk could not be read.
+    Disk(E),
+    /// It was read, and holds no valid table.
+    Table(NotATable),
+}
+
+impl<E: fmt::Display> fmt::Display for ReadError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(error) => write!(f, "cannot read the partition table: {error}"),
+            Self::Table(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for ReadError<E> {}
+
+/// Bytes for consecutive blocks of the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// First block.
+    pub lba: u64,
+    /// What goes there: whole blocks.
+    pub bytes: Vec<u8>,
+}
+
+/// A table as bytes, in the order in which a live disk is written: all of `backup`, sync, all of `primary`, sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// The backup copy: entries, then header.
+    pub backup: [Write; 2],
+    /// The primary copy: entries, then header.
+    pub primary: [Write; 2],
+    /// The protective MBR of block 0: for a new disk. On a disk in use leave it, it may hold boot code.
+    pub protective_mbr: Write,
+}
+
+impl Table {
+    /// An empty table for a disk.
+    pub fn new(disk_id: Guid, geometry: Geometry) -> Result<Self, NotATable> {
+        geometry.check()?;
+        Ok(Self {
+            disk_id,
+            block_bytes: geometry.block_bytes,
+            disk_blocks: geometry.blocks,
+            partitions: Vec::new(),
+        })
+    }
+
+    /// The geometry the table was laid out for.
+    pub const fn geometry(&self) -> Geometry {
+        Geometry { block_bytes: self.block_bytes, blocks: self.disk_blocks }
+    }
+
+    /// Parses one copy of a table: the block at [`Geometry::header_lba`] and [`ENTRIES_BYTES`] from
+    /// [`Geometry::entries_lba`]. Both checksums match before a field is believed. Every partition of the result lies
+    /// inside the disk, and none overlap. A primary copy may be laid out for a smaller disk than `disk`: the disk has
+    /// grown since.
+    pub fn parse(
+        disk: Geometry,
+        place: Place,
+        header_block: &[u8],
+        entries: &[u8],
+    ) -> Result<Self, NotATable> {
+        disk.check()?;
+        let block = header_block.get(..disk.block_len()).ok_or(NotATable::Truncated)?;
+        let entries = entries.get(..ENTRIES_BYTES).ok_or(NotATable::Truncated)?;
+        if block[..8] != SIGNATURE {
+            return Err(NotATable::Signature);
+        }
+        if u32::from_le_bytes(take(block, HEADER_CRC.start)) != header_crc(block) {
+            return Err(NotATable::HeaderChecksum);
+        }
+        let laid_out = check_header(disk, place, block)?;
+        if u32::from_le_bytes(take(block, 88)) != crc32fast::hash(entries) {
+            return Err(NotATable::EntriesChecksum);
+        }
+        let table = Self {
+            disk_id: Guid(take(block, 56)),
+            block_bytes: laid_out.block_bytes,
+            disk_blocks: laid_out.blocks,
+            partitions: (1..=ENTRIES)
+                .zip(entries.chunks_exact(128))
+                .filter_map(|(number, entry)| parse_entry(number, entry))
+                .collect(),
+        };
+        table.check()?;
+        Ok(table)
+    }
+
+    /// Reads and parses the primary copy. `read` fills a buffer of whole blocks from a block number on.
+    pub fn parse_primary<E>(
+        disk: Geometry,
+        read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, ReadError<E>> {
+        Self::parse_at(disk, Place::Primary, read)
+    }
+
+    /// Reads and parses the backup copy in the last blocks of the disk.
+    pub fn parse_backup<E>(
+        disk: Geometry,
+        read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, ReadError<E>> {
+        Self::parse_at(disk, Place::Backup, read)
+    }
+
+    /// Reads the primary copy, or the backup copy where the primary is damaged or unreadable; says which it was. If
+    /// both fail the primary's error is returned.
+    pub fn parse_either<E>(
+        disk: Geometry,
+        mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+    ) -> Result<(Self, Place), ReadError<E>> {
+        match Self::parse_primary(disk, &mut read) {
+            Ok(table) => Ok((table, Place::Primary)),
+            Err(error) => match Self::parse_backup(disk, read) {
+                Ok(table) => Ok((table, Place::Backup)),
+                Err(_) => Err(error),
+            },
+        }
+    }
+
+    fn parse_at<E>(
+        disk: Geometry,
+        place: Place,
+        mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, ReadError<E>> {
+        disk.check().map_err(ReadError::Table)?;
+        let mut header = vec![0; disk.block_len()];
+        read(disk.header_lba(place), &mut header).map_err(ReadError::Disk)?;
+        let mut entries = vec![0; ENTRIES_BYTES];
+        read(disk.entries_lba(place), &mut entries).map_err(ReadError::Disk)?;
+        Self::parse(disk, place, &header, &entries).map_err(ReadError::Table)
+    }
+
+    /// The table as bytes. Fails if a partition was put where none can be.
+    pub fn encode(&self) -> Result<Encoded, NotATable> {
+        self.check()?;
+        let entries = self.encode_entries();
+        let copy = |place| {
+            [
+                Write { lba: self.geometry().entries_lba(place), bytes: entries.clone() },
+                Write {
+                    lba: self.geometry().header_lba(place),
+                    bytes: self.encode_header(place, crc32fast::hash(&entries)),
+                },
+            ]
+        };
+        Ok(Encoded {
+            backup: copy(Place::Backup),
+            primary: copy(Place::Primary),
+            protective_mbr: self.protective_mbr(),
+        })
+    }
+
+    fn encode_entries(&self) -> Vec<u8> {
+        let mut out = vec![0; ENTRIES_BYTES];
+        let slots = (1..=ENTRIES).zip(out.chunks_exact_mut(128));
+        for (number, entry) in slots {
+            let Some(partition) = self.partitions.iter().find(|one| one.number == number) else {
+                continue;
+            };
+            entry[..16].copy_from_slice(&partition.kind.0);
+            entry[16..32].copy_from_slice(&partition.id.0);
+            entry[32..40].copy_from_slice(&partition.first.to_le_bytes());
+            entry[40..48].copy_from_slice(&partition.last.to_le_bytes());
+            entry[48..56].copy_from_slice(&partition.attributes.to_le_bytes());
+            for (unit, bytes) in partition.name.iter().zip(entry[56..].chunks_exact_mut(2)) {
+                bytes.copy_from_slice(&unit.to_le_bytes());
+            }
+        }
+        out
+    }
+
+    fn encode_header(&self, place: Place, entries_crc: u32) -> Vec<u8> {
+        let geometry = self.geometry();
+        let other = match place {
+            Place::Primary => Place::Backup,
+            Place::Backup => Place::Primary,
+        };
+        let mut out = Vec::with_capacity(geometry.block_len());
+        out.extend_from_slice(&SIGNATURE);
+        out.extend_from_slice(&REVISION.to_le_bytes());
+        out.extend_from_slice(&92_u32.to_le_bytes());
+        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&geometry.header_lba(place).to_le_bytes());
+        out.extend_from_slice(&geometry.header_lba(other).to_le_bytes());
+        out.extend_from_slice(&geometry.first_usable().to_le_bytes());
+        out.extend_from_slice(&geometry.last_usable().to_le_bytes());
+        out.extend_from_slice(&self.disk_id.0);
+        out.extend_from_slice(&geometry.entries_lba(place).to_le_bytes());
+        out.extend_from_slice(&ENTRIES.to_le_bytes());
+        out.extend_from_slice(&ENTRY_BYTES.to_le_bytes());
+        out.extend_from_slice(&entries_crc.to_le_bytes());
+        out.resize(geometry.block_len(), 0);
+        let crc = header_crc(&out);
+        out[HEADER_CRC].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// UEFI 2.10, table 5.4: one partition of type 0xEE over the whole disk, or as much as 32 bits can say.
+    fn protective_mbr(&self) -> Write {
+        let mut bytes = vec![0; self.geometry().block_len()];
+        let blocks = u32::try_from(self.disk_blocks - 1).unwrap_or(u32::MAX);
+        bytes[446..454].copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff]);
+        bytes[454..458].copy_from_slice(&1_u32.to_le_bytes());
+        bytes[458..462].copy_from_slice(&blocks.to_le_bytes());
+        bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+        Write { lba: 0, bytes }
+    }
+
+    /// The rules every table obeys, read or written.
+    fn check(&self) -> Result<(), NotATable> {
+        let geometry = self.geometry();
+        geometry.check()?;
+        let mut previous = 0;
+        for partition in &self.partitions {
+            let number = partition.number;
+            if number <= previous || number > ENTRIES || partition.kind == Guid::ZERO {
+                return Err(NotATable::Number(number));
+            }
+            if partition.first < geometry.first_usable()
+                || partition.last > geometry.last_usable()
+                || partition.first > partition.last
+            {
+                return Err(NotATable::Bounds(number));
+            }
+            previous = number;
+        }
+        for pair in self.by_position().windows(2) {
+            if pair[1].first <= pair[0].last {
+                return Err(NotATable::Overlap(pair[0].number, pair[1].number));
+            }
+        }
+        let twice = Role::ALL.into_iter().find(|role| {
+            let of_role = |one: &&Partition| one.role() == Some(*role);
+            self.partitions.iter().filter(of_role).count() > 1
+        });
+        twice.map_or(Ok(()), |role| Err(NotATable::Twice(role)))
+    }
+
+    fn by_position(&self) -> Vec<&Partition> {
+        let mut sorted: Vec<_> = self.partitions.iter().collect();
+        sorted.sort_unstable_by_key(|partition| partition.first);
+        sorted
+    }
+}
+
+/// Checks the fixed fields of a header whose checksum matches; returns the geometry it was laid out for.
+fn check_header(disk: Geometry, place: Place, block: &[u8]) -> Result<Geometry, NotATable> {
+    let word = |at| u32::from_le_bytes(take(block, at));
+    let long = |at| u64::from_le_bytes(take(block, at));
+    let require = |holds: bool, field| holds.then_some(()).ok_or(NotATable::Header(field));
+    require(word(8) == REVISION, "revision")?;
+    require(word(12) == 92, "header size")?;
+    let rest_is_zero = block[HEADER_BYTES..].iter().all(|byte| *byte == 0);
+    require(word(20) == 0 && rest_is_zero, "reserved bytes")?;
+    if word(80) != ENTRIES {
+        return Err(NotATable::EntryCount(word(80)));
+    }
+    require(word(84) == ENTRY_BYTES, "entry size")?;
+    let (own, other) = (long(24), long(32));
+    let last_block = match place {
+        Place::Primary => other,
+        Place::Backup => own,
+    };
+    require(last_block < disk.blocks, "position of the backup header")?;
+    let laid_out = Geometry { blocks: last_block + 1, ..disk };
+    laid_out.check()?;
+    let opposite = match place {
+        Place::Primary => laid_out.header_lba(Place::Backup),
+        Place::Backup => {
+            require(laid_out.blocks == disk.blocks, "own position")?;
+            laid_out.header_lba(Place::Primary)
+        }
+    };
+    require(own == laid_out.header_lba(place), "own position")?;
+    require(other == opposite, "position of the other header")?;
+    require(long(72) == laid_out.entries_lba(place), "position of the entries")?;
+    require(long(40) >= laid_out.first_usable() && long(48) <= laid_out.last_usable(), "usable blocks")?;
+    Ok(laid_out)
+}
+
+fn parse_entry(number: u32, entry: &[u8]) -> Option<Partition> {
+    let kind = Guid(take(entry, 0));
+    if kind == Guid::ZERO {
+        return None;
+    }
+    let mut name = [0; 36];
+    for (unit, bytes) in name.iter_mut().zip(entry[56..].chunks_exact(2)) {
+        *unit = u16::from_le_bytes(take(bytes, 0));
+    }
+    Some(Partition {
+        number,
+        kind,
+        id: Guid(take(entry, 16)),
+        first: u64::from_le_bytes(take(entry, 32)),
+        last: u64::from_le_bytes(take(entry, 40)),
+        attributes: u64::from_le_bytes(take(entry, 48)),
+        name,
+    })
+}
+
+/// The checksum of a header, its own field taken as zero.
+fn header_crc(block: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&block[..HEADER_CRC.start]);
+    hasher.update(&[0; 4]);
+    hasher.update(&block[HEADER_CRC.end..HEADER_BYTES]);
+    hasher.finalize()
+}
+
+/// `N` bytes at a position that the caller knows to be inside.
+fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut out = [0; N];
+    out.copy_from_slice(&bytes[at..at + N]);
+    out
+}
+
+#[expect(clippy::as_conversions, reason = "u64::from is not const; the cast cannot lose bits")]
+const fn u64_of(value: u32) -> u64 {
+    value as u64
+}
