@@ -5,7 +5,11 @@
 
 pub mod cache;
 pub mod context;
+pub mod debian;
 pub mod digest;
 pub mod error;
+pub mod fetch;
 pub mod report;
+pub mod tool;
+pub mod toolroot;
 pub mod tree;
