@@ -1,0 +1,5 @@
+//! Sets the clock.
+/// Runs the clock service.
+pub fn run() -> Result<(), crate::ServiceError> {
+    Ok(())
+}
