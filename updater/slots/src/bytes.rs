@@ -2,12 +2,15 @@
 
 use crate::record::{Record, Slot, SlotState, Verdict};
 use core::fmt;
+use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
 /// Bytes of one encoded copy. It fits in one sector of every disk, so a device that writes sectors whole never tears it.
 pub const COPY_BYTES: usize = 512;
 /// Where the two copies stand in the `meta` partition: far apart, so that one bad region does not take both.
 pub const COPY_OFFSETS: [u64; 2] = [0, 512 << 10];
 
+/// Without a lookup table: the selector has to stay small, and 512 bytes are soon summed.
+const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 const MAGIC: [u8; 8] = *b"CORAMETA";
 const VERSION: u32 = 0;
 const CHECKSUM_AT: usize = COPY_BYTES - 4;
@@ -75,7 +78,7 @@ pub fn parse(bytes: &[u8]) -> Result<Record, NotARecord> {
     if bytes[..8] != MAGIC {
         return Err(NotARecord::Magic);
     }
-    if crc32fast::hash(&bytes[..CHECKSUM_AT]).to_le_bytes() != bytes[CHECKSUM_AT..] {
+    if CRC.checksum(&bytes[..CHECKSUM_AT]).to_le_bytes() != bytes[CHECKSUM_AT..] {
         return Err(NotARecord::Checksum);
     }
     let version = u32::from_le_bytes(array(bytes, 8));
@@ -111,7 +114,7 @@ impl Record {
             (out[at], out[at + 1]) = encode_state(self.state(slot));
             out[at + 8..at + 40].copy_from_slice(&self.release(slot));
         }
-        let checksum = crc32fast::hash(&out[..CHECKSUM_AT]);
+        let checksum = CRC.checksum(&out[..CHECKSUM_AT]);
         out[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
         out
     }

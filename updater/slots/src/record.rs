@@ -112,6 +112,20 @@ impl Record {
         }
     }
 
+    /// The record to go on with when both copies are unreadable: every slot that holds something is taken for good, A
+    /// before B. Floors and verdicts are lost with the copies; the machine still starts.
+    pub fn rebuilt(a_holds_something: bool, b_holds_something: bool) -> Self {
+        let state = |holds: bool| if holds { SlotState::Good } else { SlotState::Empty };
+        let slot = if b_holds_something && !a_holds_something { Slot::B } else { Slot::A };
+        Self {
+            sequence: 0,
+            states: [state(a_holds_something), state(b_holds_something)],
+            releases: [[0; 32]; 2],
+            last_good: slot,
+            booting: slot,
+        }
+    }
+
     /// Counts the writes of this record's life.
     pub const fn sequence(&self) -> u64 {
         self.sequence

@@ -1,0 +1,162 @@
+//! UEFI's side of the selector. The one place with `unsafe`: protocols of the boot disk are opened beside the firmware's
+//! own drivers (exclusive opening would disconnect them, and hangs on some firmware).
+#![expect(unsafe_code, reason = "UEFI opens shared protocols only by an unsafe call")]
+
+use alloc::{format, string::String, vec, vec::Vec};
+use coracle_format::gpt::Geometry;
+use coracle_selector::{Disk, DiskError, Firmware};
+use core::time::Duration;
+use uefi::{
+    Handle, Result, Status,
+    boot::{self, LoadImageSource, OpenProtocolAttributes, OpenProtocolParams, ScopedProtocol},
+    proto::{
+        ProtocolPointer,
+        device_path::{DevicePath, DeviceSubType, DeviceType, build::DevicePathBuilder},
+        loaded_image::LoadedImage,
+        media::block::BlockIO,
+    },
+};
+
+/// Blocks are moved in pieces of at most this many bytes: some firmware refuses larger transfers.
+const TRANSFER_BYTES: usize = 1 << 20;
+
+/// The firmware and the boot disk.
+pub(crate) struct Uefi {
+    disk: BootDisk,
+}
+
+impl Uefi {
+    /// Opens the disk that the running program was loaded from.
+    pub(crate) fn open() -> Result<Self> {
+        let image = open::<LoadedImage>(boot::image_handle())?;
+        let partition = image.device().ok_or(Status::NOT_FOUND)?;
+        let path = open::<DevicePath>(partition)?;
+        let mut buffer = Vec::new();
+        let mut builder = DevicePathBuilder::with_vec(&mut buffer);
+        for node in path.node_iter() {
+            if node.full_type() == (DeviceType::MEDIA, DeviceSubType::MEDIA_HARD_DRIVE) {
+                break;
+            }
+            builder = builder.push(&node).ok().ok_or(Status::BUFFER_TOO_SMALL)?;
+        }
+        let mut disk_path: &DevicePath = builder.finalize().ok().ok_or(Status::BUFFER_TOO_SMALL)?;
+        let handle = boot::locate_device_path::<BlockIO>(&mut disk_path)?;
+        Ok(Self { disk: BootDisk { io: open::<BlockIO>(handle)?, handle } })
+    }
+}
+
+fn open<P: ProtocolPointer + ?Sized>(handle: Handle) -> Result<ScopedProtocol<P>> {
+    let params = OpenProtocolParams { handle, agent: boot::image_handle(), controller: None };
+    // SAFETY: the handles are the boot disk's and our own; nothing is disconnected or unloaded before the selector
+    // hands over, so they stay valid for as long as the protocol is held.
+    unsafe { boot::open_protocol(params, OpenProtocolAttributes::GetProtocol) }
+}
+
+impl Firmware for Uefi {
+    fn disk(&mut self) -> &mut dyn Disk {
+        &mut self.disk
+    }
+
+    fn start(&mut self, image: &[u8]) -> String {
+        let Ok(path) = open::<DevicePath>(self.disk.handle) else {
+            return "the boot disk has no device path".into();
+        };
+        let source = LoadImageSource::FromBuffer { buffer: image, file_path: Some(&path) };
+        match boot::load_image(boot::image_handle(), source) {
+            Err(error) => format!("the firmware refuses it ({:?})", error.status()),
+            Ok(handle) => match boot::start_image(handle) {
+                Err(error) => format!("it came back ({:?})", error.status()),
+                Ok(()) => "it came back".into(),
+            },
+        }
+    }
+
+    fn arm_watchdog(&mut self, timeout: Duration) {
+        let seconds = usize::try_from(timeout.as_secs()).unwrap_or(usize::MAX);
+        if let Err(error) = boot::set_watchdog_timer(seconds, 0x1_0000, None) {
+            self.say(&format!("coracle: no firmware watchdog ({:?})", error.status()));
+        }
+    }
+
+    fn say(&mut self, line: &str) {
+        uefi::println!("{line}");
+    }
+
+    fn pause(&mut self, duration: Duration) {
+        boot::stall(duration);
+    }
+}
+
+struct BootDisk {
+    io: ScopedProtocol<BlockIO>,
+    handle: Handle,
+}
+
+impl BootDisk {
+    fn block(&self) -> u64 {
+        u64::from(self.io.media().block_size().max(1))
+    }
+
+    /// Runs `each` over the whole blocks that cover `length` bytes at `offset`, in pieces: (first block, buffer, range of
+    /// the buffer that was asked for, position in the caller's bytes).
+    fn pieces(
+        &mut self,
+        offset: u64,
+        length: usize,
+        mut each: impl FnMut(&mut Self, u64, &mut [u8], core::ops::Range<usize>, usize) -> uefi::Result,
+    ) -> core::result::Result<(), DiskError> {
+        let block = self.block();
+        let mut done = 0;
+        while done < length {
+            let at = offset.checked_add(as_u64(done)).ok_or(DiskError("offset overflows"))?;
+            let skip = as_usize(at % block);
+            let wanted = (length - done).min(TRANSFER_BYTES);
+            let covered = (skip + wanted).next_multiple_of(as_usize(block));
+            let mut buffer = vec![0; covered];
+            each(self, at / block, &mut buffer, skip..skip + wanted, done)
+                .ok()
+                .ok_or(DiskError("the firmware reports a disk error"))?;
+            done += wanted;
+        }
+        Ok(())
+    }
+}
+
+impl Disk for BootDisk {
+    fn geometry(&self) -> Geometry {
+        let media = self.io.media();
+        Geometry { block_bytes: media.block_size(), blocks: media.last_block().saturating_add(1) }
+    }
+
+    fn read(&mut self, offset: u64, out: &mut [u8]) -> core::result::Result<(), DiskError> {
+        self.pieces(offset, out.len(), |disk, lba, buffer, range, at| {
+            let media = disk.io.media().media_id();
+            disk.io.read_blocks(media, lba, buffer)?;
+            out[at..at + range.len()].copy_from_slice(&buffer[range]);
+            Ok(())
+        })
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> core::result::Result<(), DiskError> {
+        self.pieces(offset, bytes.len(), |disk, lba, buffer, range, at| {
+            let media = disk.io.media().media_id();
+            if range.len() != buffer.len() {
+                disk.io.read_blocks(media, lba, buffer)?;
+            }
+            buffer[range.clone()].copy_from_slice(&bytes[at..at + range.len()]);
+            disk.io.write_blocks(media, lba, buffer)
+        })
+    }
+
+    fn flush(&mut self) -> core::result::Result<(), DiskError> {
+        self.io.flush_blocks().ok().ok_or(DiskError("the firmware cannot flush the disk"))
+    }
+}
+
+fn as_u64(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+fn as_usize(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
