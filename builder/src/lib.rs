@@ -3,13 +3,16 @@
 //! Reading order: [`cli`] → [`plan`] → [`build`] (the steps of an image, in order) → [`image`] (its byte formats).
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod cache;
 pub mod context;
 pub mod debian;
 pub mod digest;
 pub mod error;
 pub mod fetch;
+pub mod image;
 pub mod report;
+pub mod show;
 pub mod tool;
 pub mod toolroot;
 pub mod tree;
