@@ -11,6 +11,7 @@ pub mod digest;
 pub mod error;
 pub mod fetch;
 pub mod image;
+pub mod machine;
 pub mod report;
 pub mod show;
 pub mod tool;

@@ -1,0 +1,230 @@
+//! What a machine prints: lines as they come, and the phase lines among them.
+
+use crate::error::{Error, Kind, Result};
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{BufReader, Read, Write},
+    path::{Path, PathBuf},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The longest line that is kept whole; the rest of a longer one becomes further lines.
+const LINE_BYTES_MAX: usize = 8192;
+/// How many lines are kept for error messages.
+const RECENT_LINES: usize = 30;
+
+/// One phase line of the boot: `coracle: phase=mounts ok ms=12 at=640`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// Why it failed, if it did.
+    pub failed: Option<String>,
+    /// How long it took, milliseconds.
+    pub ms: u64,
+    /// When it ended, milliseconds since the kernel started.
+    pub at: u64,
+}
+
+impl Phase {
+    /// The phase in a console line, if there is one; whatever stands before `coracle: phase=` is the kernel's prefix.
+    pub fn parse(line: &str) -> Option<Self> {
+        let (_, rest) = line.split_once("coracle: phase=")?;
+        let mut words = rest.split_whitespace();
+        let name = words.next()?.to_owned();
+        let outcome = words.next()?;
+        let mut number = |key: &str| words.next()?.strip_prefix(key)?.parse().ok();
+        let ms = number("ms=")?;
+        let at = number("at=")?;
+        let failed = match outcome {
+            "ok" => None,
+            "failed" => Some(rest.split_once("why=").map_or("", |(_, why)| why).trim_matches('"').to_owned()),
+            _ => return None,
+        };
+        Some(Self { name, failed, ms, at })
+    }
+}
+
+/// A machine's console. Reading is bounded by deadlines; everything also goes to a log file.
+#[derive(Debug)]
+pub struct Console {
+    lines: Receiver<String>,
+    recent: VecDeque<String>,
+    log: PathBuf,
+}
+
+impl Console {
+    /// Reads `source` in a thread of its own and copies every byte to the file `log`.
+    pub fn new(source: impl Read + Send + 'static, log: &Path, mut copy: File) -> Result<Self> {
+        let (send, lines) = mpsc::channel();
+        let pump = move || {
+            let mut splitter = Splitter::default();
+            for byte in BufReader::new(source).bytes() {
+                let Ok(byte) = byte else { break };
+                if let Some(line) = splitter.push(byte) {
+                    // The log is a copy for people; the machine goes on without it.
+                    drop(writeln!(copy, "{line}"));
+                    if send.send(line).is_err() {
+                        break;
+                    }
+                }
+            }
+            let rest = splitter.take();
+            if !rest.is_empty() {
+                drop(writeln!(copy, "{rest}"));
+                drop(send.send(rest));
+            }
+        };
+        thread::Builder::new().name("console".to_owned()).spawn(pump).map_err(|source| {
+            Error::new(Kind::Internal, "cannot start a thread for the console").because(source)
+        })?;
+        Ok(Self { lines, recent: VecDeque::new(), log: log.to_owned() })
+    }
+
+    /// The next line; `None` once the machine has ended. [`Kind::Machine`] if none comes before `deadline`.
+    pub fn line(&mut self, deadline: Instant) -> Result<Option<String>> {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        match self.lines.recv_timeout(wait) {
+            Ok(line) => {
+                if self.recent.len() == RECENT_LINES {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back(line.clone());
+                Ok(Some(line))
+            }
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => Err(self.silent("said nothing more before its deadline")),
+        }
+    }
+
+    /// The first line from now on that `found` accepts.
+    pub fn expect<T>(
+        &mut self,
+        what: &str,
+        within: Duration,
+        mut found: impl FnMut(&str) -> Option<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + within;
+        loop {
+            match self.line(deadline) {
+                Ok(Some(line)) => {
+                    if let Some(value) = found(&line) {
+                        return Ok(value);
+                    }
+                }
+                Ok(None) => return Err(self.silent(&format!("ended before {what}"))),
+                Err(_) if Instant::now() >= deadline => {
+                    return Err(self.silent(&format!("did not reach {what} within {} s", within.as_secs())));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The phase of this name; an error if it, or one before it, failed.
+    pub fn phase(&mut self, name: &str, within: Duration) -> Result<Phase> {
+        let what = format!("phase {name}");
+        let phase = self.expect(&what, within, |line| {
+            Phase::parse(line).filter(|phase| phase.name == name || phase.failed.is_some())
+        })?;
+        match &phase.failed {
+            None => Ok(phase),
+            Some(why) => Err(self.silent(&format!("failed in phase {}: {why}", phase.name))),
+        }
+    }
+
+    /// The lines read last, for a message.
+    fn silent(&self, what: &str) -> Error {
+        let recent = self.recent.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+        Error::new(Kind::Machine, format!("the machine {what}"))
+            .because(format!("its last lines:\n{recent}"))
+            .hint(format!("the whole console is in {}", self.log.display()))
+    }
+}
+
+/// Cuts a byte stream into lines: ends them at `\n`, drops `\r` and terminal control sequences.
+#[derive(Debug, Default)]
+struct Splitter {
+    line: Vec<u8>,
+    escape: Escape,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Escape {
+    #[default]
+    None,
+    Begun,
+    Sequence,
+}
+
+impl Splitter {
+    fn push(&mut self, byte: u8) -> Option<String> {
+        match (self.escape, byte) {
+            (Escape::None, b'\n') => return Some(self.take()),
+            (Escape::None, 0x1b) => self.escape = Escape::Begun,
+            (Escape::None, b'\t' | b' '..=b'~' | 0x80..) => {
+                self.line.push(byte);
+                if self.line.len() >= LINE_BYTES_MAX {
+                    return Some(self.take());
+                }
+            }
+            (Escape::None, _) => {}
+            (Escape::Begun, b'[') => self.escape = Escape::Sequence,
+            (Escape::Begun, _) | (Escape::Sequence, b'@'..=b'~') => self.escape = Escape::None,
+            (Escape::Sequence, _) => {}
+        }
+        None
+    }
+
+    fn take(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn console(text: &str) -> Console {
+        let copy = tempfile::tempfile().unwrap();
+        Console::new(Cursor::new(text.as_bytes().to_vec()), Path::new("console.log"), copy).unwrap()
+    }
+
+    #[test]
+    fn phase_lines_are_found_behind_the_kernels_prefix() {
+        let phase = Phase::parse("[    0.640000] coracle: phase=mounts ok ms=12 at=640").unwrap();
+        assert_eq!(phase, Phase { name: "mounts".to_owned(), failed: None, ms: 12, at: 640 });
+        let phase = Phase::parse("coracle: phase=state failed ms=1 at=2 why=\"disk is full\"").unwrap();
+        assert_eq!(phase.failed.as_deref(), Some("disk is full"));
+        assert_eq!(Phase::parse("coracle: phase=mounts ok"), None);
+    }
+
+    #[test]
+    fn terminal_control_sequences_do_not_reach_the_reader() {
+        let mut console = console("\u{1b}[2J\u{1b}[01;01Hhello\r\nworld");
+        let line = |console: &mut Console| console.line(Instant::now() + SOON).unwrap();
+        assert_eq!(line(&mut console).as_deref(), Some("hello"));
+        assert_eq!(line(&mut console).as_deref(), Some("world"));
+        assert_eq!(line(&mut console), None);
+    }
+
+    #[test]
+    fn a_failed_phase_ends_the_wait_for_a_later_one() {
+        let mut console = console("coracle: phase=state failed ms=1 at=2 why=\"disk is full\"\n");
+        let error = console.phase("boot", SOON).unwrap_err();
+        assert_eq!(error.to_string(), "the machine failed in phase state: disk is full");
+        assert_eq!(error.kind(), Kind::Machine);
+    }
+
+    #[test]
+    fn a_machine_that_ends_too_early_is_told_from_a_silent_one() {
+        let error = console("one line\n").phase("boot", SOON).unwrap_err();
+        assert_eq!(error.to_string(), "the machine ended before phase boot");
+    }
+}

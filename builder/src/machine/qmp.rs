@@ -1,0 +1,64 @@
+//! QEMU's machine protocol, as far as a power button needs it.
+
+use crate::error::{Doing as _, Error, Kind, Result};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long QEMU may take to answer a command.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// A connection to a machine's monitor.
+#[derive(Debug)]
+pub struct Qmp {
+    stream: BufReader<UnixStream>,
+    path: PathBuf,
+}
+
+impl Qmp {
+    /// Connects and negotiates.
+    pub fn connect(path: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(path).doing("connect to the monitor", path)?;
+        stream.set_read_timeout(Some(ANSWER)).doing("set up", path)?;
+        let mut this = Self { stream: BufReader::new(stream), path: path.to_owned() };
+        this.message()?;
+        this.execute("qmp_capabilities", &json!({}))?;
+        Ok(this)
+    }
+
+    /// Runs a command and returns its answer; events in between are passed over.
+    pub fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
+        let request = json!({"execute": command, "arguments": arguments});
+        writeln!(self.stream.get_mut(), "{request}").doing("write to the monitor", &self.path)?;
+        loop {
+            let mut answer = self.message()?;
+            if let Some(value) = answer.get_mut("return") {
+                return Ok(value.take());
+            }
+            if let Some(error) = answer.get("error") {
+                return Err(
+                    Error::new(Kind::Machine, format!("QEMU refused {command}")).because(error.to_string())
+                );
+            }
+        }
+    }
+
+    /// Presses the power button.
+    pub fn powerdown(&mut self) -> Result<()> {
+        self.execute("system_powerdown", &json!({})).map(drop)
+    }
+
+    fn message(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        let read = self.stream.read_line(&mut line).doing("read from the monitor", &self.path)?;
+        if read == 0 {
+            return Err(Error::new(Kind::Machine, "the machine's monitor closed"));
+        }
+        serde_json::from_str(&line)
+            .map_err(|source| Error::new(Kind::Machine, "cannot understand QEMU's monitor").because(source))
+    }
+}

@@ -1,0 +1,289 @@
+//! What a virtual machine is made of, and QEMU's command line for it.
+
+use super::Accel;
+use crate::{
+    error::{Error, Kind, Result},
+    toolroot::ToolRoot,
+};
+use coracle_format::slot::Arch;
+use std::{
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// How a machine starts what is on its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// UEFI firmware loads the selector from the disk.
+    Uefi,
+    /// QEMU loads kernel and initramfs itself.
+    Direct,
+}
+
+/// The parts that the firmware choice needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// Firmware code (shared, read-only) and this machine's own copy of its variables.
+    Uefi {
+        /// The code image.
+        code: PathBuf,
+        /// The variable store, written by the machine.
+        vars: PathBuf,
+    },
+    /// The parts of the boot artefact.
+    Direct {
+        /// Kernel image.
+        kernel: PathBuf,
+        /// Initramfs.
+        initrd: PathBuf,
+        /// Kernel command line.
+        cmdline: String,
+    },
+}
+
+/// TCP or UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A port of the host that leads into the machine. Only the loopback address listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Port on the host.
+    pub host: u16,
+    /// Port in the machine.
+    pub guest: u16,
+}
+
+/// What the machine's network reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// Whatever the host reaches.
+    Reachable,
+    /// Nothing but the forwarded ports.
+    Isolated,
+}
+
+/// How virtual time passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Time {
+    /// With the host's.
+    Host,
+    /// With the number of instructions executed (`-icount`): repeatable measurements.
+    Instructions,
+}
+
+/// A virtual machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Architecture of the machine.
+    pub arch: Arch,
+    /// How it starts.
+    pub boot: Boot,
+    /// The raw disk; written by the machine. `None`: no disk at all.
+    pub disk: Option<PathBuf>,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Processors.
+    pub cpus: u8,
+    /// Ports that lead in.
+    pub forwards: Vec<Forward>,
+    /// What the network reaches.
+    pub outside: Outside,
+    /// How time passes.
+    pub time: Time,
+    /// Emulated or accelerated.
+    pub accel: Accel,
+}
+
+impl Spec {
+    /// QEMU's program for this architecture.
+    pub const fn program(&self) -> &'static str {
+        match self.arch {
+            Arch::X86_64 => "qemu-system-x86_64",
+            Arch::Aarch64 => "qemu-system-aarch64",
+        }
+    }
+
+    /// QEMU's arguments. `monitor` is the path of the QMP socket to listen on.
+    pub fn args(&self, tools: &ToolRoot, monitor: &Path) -> Vec<OsString> {
+        let mut args = Args::default();
+        args.words("-nodefaults -no-user-config -display none -chardev stdio,id=console,signal=off -serial chardev:console");
+        for dir in ["usr/share/qemu", "usr/share/seabios"] {
+            args.pair("-L", tools.path(dir));
+        }
+        args.joined("-qmp", &["unix:", &comma(monitor), ",server=on,wait=off"]);
+        self.processor(&mut args);
+        args.pair("-m", self.memory_mib.to_string());
+        args.pair("-smp", self.cpus.to_string());
+        self.boot_args(&mut args);
+        if let Some(disk) = &self.disk {
+            let file = format!(
+                "driver=raw,node-name=disk,file.driver=file,file.filename={},cache.direct=off,discard=unmap",
+                comma(disk)
+            );
+            args.pair("-blockdev", file);
+            args.pair("-device", "virtio-blk-pci,drive=disk,serial=coracle,bootindex=0");
+        }
+        args.pair("-netdev", self.netdev());
+        args.pair("-device", "virtio-net-pci,netdev=net0,romfile=");
+        args.pair("-device", "virtio-rng-pci");
+        args.pair("-device", "i6300esb");
+        args.pair("-action", "watchdog=reset,panic=none");
+        args.0
+    }
+
+    fn processor(&self, args: &mut Args) {
+        let accel = match self.accel {
+            Accel::Kvm => "kvm",
+            Accel::Tcg => "tcg",
+        };
+        let (machine, cpu) = match (self.arch, self.accel) {
+            (Arch::X86_64, _) => ("q35,usb=off,vmport=off", "max"),
+            (Arch::Aarch64, Accel::Kvm) => ("virt,gic-version=max", "host"),
+            // The generic "max" pays for pointer authentication in software with every call.
+            (Arch::Aarch64, Accel::Tcg) => ("virt,gic-version=3", "cortex-a76"),
+        };
+        args.pair("-machine", format!("{machine},accel={accel}"));
+        args.pair("-cpu", cpu);
+        if self.time == Time::Instructions {
+            args.pair("-icount", "shift=1,sleep=off");
+        }
+    }
+
+    fn boot_args(&self, args: &mut Args) {
+        match &self.boot {
+            Boot::Uefi { code, vars } => {
+                for (unit, path, readonly) in [(0, code, "on"), (1, vars, "off")] {
+                    args.pair(
+                        "-drive",
+                        format!("if=pflash,format=raw,unit={unit},readonly={readonly},file={}", comma(path)),
+                    );
+                }
+            }
+            Boot::Direct { kernel, initrd, cmdline } => {
+                args.pair("-kernel", kernel);
+                args.pair("-initrd", initrd);
+                args.pair("-append", cmdline);
+            }
+        }
+    }
+
+    fn netdev(&self) -> String {
+        let restrict = match self.outside {
+            Outside::Reachable => "off",
+            Outside::Isolated => "on",
+        };
+        let mut out = format!("user,id=net0,restrict={restrict}");
+        for Forward { protocol, host, guest } in &self.forwards {
+            let protocol = match protocol {
+                Protocol::Tcp => "tcp",
+                Protocol::Udp => "udp",
+            };
+            out += &format!(",hostfwd={protocol}:127.0.0.1:{host}-:{guest}");
+        }
+        out
+    }
+}
+
+/// QEMU's option syntax writes a comma in a value twice.
+fn comma(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
+#[derive(Default)]
+struct Args(Vec<OsString>);
+
+impl Args {
+    fn words(&mut self, words: &str) {
+        self.0.extend(words.split(' ').map(OsString::from));
+    }
+
+    fn pair(&mut self, flag: &str, value: impl Into<OsString>) {
+        self.0.push(flag.into());
+        self.0.push(value.into());
+    }
+
+    fn joined(&mut self, flag: &str, parts: &[&str]) {
+        self.pair(flag, parts.concat());
+    }
+}
+
+impl fmt::Display for Firmware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Uefi => "uefi",
+            Self::Direct => "direct",
+        })
+    }
+}
+
+impl FromStr for Firmware {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "uefi" => Ok(Self::Uefi),
+            "direct" => Ok(Self::Direct),
+            _ => {
+                Err(Error::new(Kind::Usage, format!("unknown firmware {text:?}")).hint("use uefi or direct"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toolroot::HostArch;
+
+    fn spec(arch: Arch) -> Spec {
+        Spec {
+            arch,
+            boot: Boot::Direct {
+                kernel: "/k".into(),
+                initrd: "/i".into(),
+                cmdline: "console=ttyS0 quiet".to_owned(),
+            },
+            disk: Some("/out,1/disk.raw".into()),
+            memory_mib: 512,
+            cpus: 2,
+            forwards: vec![Forward { protocol: Protocol::Tcp, host: 8080, guest: 80 }],
+            outside: Outside::Isolated,
+            time: Time::Host,
+            accel: Accel::Tcg,
+        }
+    }
+
+    fn line(spec: &Spec) -> String {
+        let tools = ToolRoot::at("/tools", HostArch::X86_64);
+        let args = spec.args(&tools, Path::new("/run/q"));
+        args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn forwarded_ports_listen_on_loopback_only() {
+        let line = line(&spec(Arch::X86_64));
+        assert!(line.contains("user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:8080-:80"), "{line}");
+    }
+
+    #[test]
+    fn a_comma_in_a_path_cannot_add_an_option() {
+        let line = line(&spec(Arch::X86_64));
+        assert!(line.contains("file.filename=/out,,1/disk.raw,"), "{line}");
+    }
+
+    #[test]
+    fn each_architecture_has_its_machine() {
+        assert!(line(&spec(Arch::X86_64)).contains("-machine q35,usb=off,vmport=off,accel=tcg -cpu max"));
+        assert!(line(&spec(Arch::Aarch64)).contains("-machine virt,gic-version=3,accel=tcg -cpu cortex-a76"));
+    }
+}
