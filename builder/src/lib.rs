@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod cache;
+pub mod cli;
 pub mod context;
 pub mod debian;
 pub mod digest;
