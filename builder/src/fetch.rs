@@ -81,12 +81,7 @@ pub struct Meter<'a> {
 impl<'a> Meter<'a> {
     /// A meter that goes to `total` bytes; 0 if that is not known.
     pub fn new(step: &'a Step, total: u64) -> Self {
-        Self {
-            step,
-            total,
-            done: AtomicU64::new(0),
-            stopped: AtomicBool::new(false),
-        }
+        Self { step, total, done: AtomicU64::new(0), stopped: AtomicBool::new(false) }
     }
 
     /// `bytes` more are there.
@@ -107,10 +102,7 @@ impl<'a> Meter<'a> {
     fn check(&self, ctx: &Context) -> Result<()> {
         ctx.check()?;
         if self.stopped.load(Ordering::Relaxed) {
-            return Err(Error::new(
-                Kind::Interrupted,
-                "stopped: another download has failed",
-            ));
+            return Err(Error::new(Kind::Interrupted, "stopped: another download has failed"));
         }
         Ok(())
     }
@@ -138,10 +130,7 @@ impl From<Error> for Fault {
 impl Fetcher {
     /// A fetcher of its own.
     pub fn new(patience: Patience) -> Self {
-        Self {
-            agent: transfer::agent(&patience),
-            patience,
-        }
+        Self { agent: transfer::agent(&patience), patience }
     }
 
     /// The process' usual one.
@@ -152,12 +141,7 @@ impl Fetcher {
 
     /// The file as a cache object: there already, or fetched now. What arrived of an interrupted download is kept and
     /// continued by the next one; bytes with a wrong digest are deleted.
-    pub fn object(
-        &self,
-        ctx: &Context,
-        wanted: &Wanted<'_>,
-        meter: &Meter<'_>,
-    ) -> Result<PathBuf> {
+    pub fn object(&self, ctx: &Context, wanted: &Wanted<'_>, meter: &Meter<'_>) -> Result<PathBuf> {
         if let Some(path) = ctx.cache.object(&wanted.sha256) {
             meter.add(wanted.bytes);
             return Ok(path);
@@ -182,11 +166,7 @@ impl Fetcher {
             meter.take_back(partial.bytes());
             partial.restart()?;
             let error = wrong_digest(wanted, &found);
-            Err(if resumed {
-                Fault::Passing(error)
-            } else {
-                Fault::Final(error)
-            })
+            Err(if resumed { Fault::Passing(error) } else { Fault::Final(error) })
         })
         .inspect_err(|error| {
             if matches!(error.kind(), Kind::Digest | Kind::NotFound) {
@@ -227,9 +207,7 @@ impl Fetcher {
             }
             let got = u64::try_from(out.len()).unwrap_or(u64::MAX);
             match expected {
-                Some(length) if length != got => {
-                    Err(Fault::Passing(cut_short(url, got, length)))
-                }
+                Some(length) if length != got => Err(Fault::Passing(cut_short(url, got, length))),
                 Some(_) | None => Ok(()),
             }
         })?;
@@ -315,11 +293,8 @@ impl Fetcher {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let silent = |why: &str| {
-                Error::new(
-                    Kind::Network,
-                    format!("cannot fetch {}: {why}", shown(transfer.url())),
-                )
-                .hint("check the network, or choose another mirror with CORACLE_MIRROR")
+                Error::new(Kind::Network, format!("cannot fetch {}: {why}", shown(transfer.url())))
+                    .hint("check the network, or choose another mirror with CORACLE_MIRROR")
             };
             if Instant::now() >= deadline {
                 let seconds = self.patience.total.as_secs();
@@ -356,10 +331,8 @@ fn accept_head(
             return Ok(());
         }
         restart(partial)?;
-        let text = format!(
-            "cannot continue the download of {}: the server offers another range",
-            shown(wanted.url)
-        );
+        let text =
+            format!("cannot continue the download of {}: the server offers another range", shown(wanted.url));
         return Err(Fault::Passing(Error::new(Kind::Network, text)));
     }
     if from > 0 {
@@ -402,11 +375,11 @@ fn wait(ctx: &Context, meter: &Meter<'_>, pause: Duration) -> Result<()> {
 fn refuse_offline(ctx: &Context, url: &str) -> Result<()> {
     match ctx.network {
         Network::Online => Ok(()),
-        Network::Offline => Err(Error::new(
-            Kind::NotFound,
-            format!("cannot fetch {} while offline", shown(url)),
-        )
-        .hint("run once without --offline, or point the mirror at a directory made by `coracle vendor`")),
+        Network::Offline => {
+            Err(Error::new(Kind::NotFound, format!("cannot fetch {} while offline", shown(url))).hint(
+                "run once without --offline, or point the mirror at a directory made by `coracle vendor`",
+            ))
+        }
     }
 }
 
@@ -425,28 +398,19 @@ fn refuse_web_page(url: &str, first: &[u8]) -> Result<()> {
 }
 
 fn web_page(url: &str) -> Error {
-    Error::new(
-        Kind::Network,
-        format!("cannot fetch {}: a web page (HTML) came instead", shown(url)),
-    )
-    .hint("a login page of the network or a proxy may be answering; open the address in a browser")
+    Error::new(Kind::Network, format!("cannot fetch {}: a web page (HTML) came instead", shown(url)))
+        .hint("a login page of the network or a proxy may be answering; open the address in a browser")
 }
 
 fn too_long(url: &str, limit: u64) -> Error {
-    let text = format!(
-        "cannot fetch {}: more than {limit} bytes came",
-        shown(url)
-    );
+    let text = format!("cannot fetch {}: more than {limit} bytes came", shown(url));
     Error::new(Kind::Network, text)
 }
 
 fn cut_short(url: &str, got: u64, expected: u64) -> Error {
     Error::new(
         Kind::Network,
-        format!(
-            "cannot fetch {}: the connection ended after {got} of {expected} bytes",
-            shown(url)
-        ),
+        format!("cannot fetch {}: the connection ended after {got} of {expected} bytes", shown(url)),
     )
     .hint("run it again: the download continues where it ended")
 }
@@ -454,11 +418,7 @@ fn cut_short(url: &str, got: u64, expected: u64) -> Error {
 fn wrong_digest(wanted: &Wanted<'_>, found: &Digest) -> Error {
     Error::new(
         Kind::Digest,
-        format!(
-            "{} has digest {found}, but {} is expected",
-            shown(wanted.url),
-            wanted.sha256
-        ),
+        format!("{} has digest {found}, but {} is expected", shown(wanted.url), wanted.sha256),
     )
     .hint("the mirror, or something on the way to it, serves other bytes: try another mirror")
 }

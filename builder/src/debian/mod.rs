@@ -24,8 +24,26 @@
 //! let tree = unpack(ctx, &packages[0])?;
 //! ```
 
+pub mod apt;
+pub mod archive;
+pub mod deb;
+pub mod deb822;
+pub mod index;
+pub mod mirror;
+pub mod openpgp;
+pub mod package;
 pub mod relation;
+pub mod release;
+pub mod resolve;
+pub mod tarball;
+pub mod unpack;
 pub mod version;
+
+pub use archive::{Archive, ArchiveOptions};
+pub use index::Index;
+pub use mirror::{Mirrors, Wish};
+pub use package::fetch_all;
+pub use unpack::{merge_usr, unpack, unpack_all};
 
 use crate::digest::Digest;
 use std::fmt;
@@ -125,10 +143,7 @@ impl Request {
 
     /// These packages alone.
     pub fn only<S: Into<String>>(packages: impl IntoIterator<Item = S>) -> Self {
-        Self {
-            closure: Closure::None,
-            ..Self::closure_of(packages)
-        }
+        Self { closure: Closure::None, ..Self::closure_of(packages) }
     }
 
     /// Without these.
