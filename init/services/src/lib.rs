@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod containers;
 pub mod ipc;
 pub mod link;
 pub mod network;
@@ -62,6 +63,7 @@ pub fn run(name: &str) -> Result<(), ServiceError> {
     match name {
         "network" => network::run(),
         "clock" => clock::run(),
+        "containers" => containers::run(),
         other => Err(ServiceError::UnknownService(other.to_owned())),
     }
 }
