@@ -1,5 +1,38 @@
-//! Brings up links and addresses.
-/// Runs the network service.
-pub fn run() -> Result<(), crate::ServiceError> {
-    Ok(())
+//! Brings up links and gives them addresses: fixed ones, DHCPv4 leases, IPv6 autoconfiguration by the kernel.
+//!
+//! What a network can send is taken apart by pure functions ([`dhcp`], `rdnss`) in a process that has given up root
+//! for the two or three capabilities it needs.
+
+mod dhcp;
+mod files;
+mod kernel;
+mod managed;
+mod netlink;
+mod rdnss;
+mod resolver;
+mod select;
+mod service;
+mod sysctl;
+
+pub use files::{NTP, RESOLV_CONF};
+
+use crate::link::Link;
+use crate::status::Log;
+use crate::{ServiceError, config, privilege};
+use rustix::thread::CapabilitySet;
+use std::io;
+
+/// Runs the service until it is told to stop. Addresses and leases stay as they are then.
+pub fn run() -> Result<(), ServiceError> {
+    let failed = |action: &'static str| move |source: io::Error| ServiceError::System { action, source };
+    let link = Link::inherit().map_err(failed("take over the line to PID 1"))?;
+    let config = config::load()?;
+    let log = Log::open("network");
+    let files = files::Files::prepare()?;
+    let kernel = kernel::Kernel::open().map_err(failed("open rtnetlink"))?;
+    // Administer links, open packet sockets, bind to the DHCP client's port.
+    let keep = CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW | CapabilitySet::NET_BIND_SERVICE;
+    privilege::drop_to(privilege::NETWORK_ID, keep)?;
+    let mut service = service::Service::new(config, kernel, files, log);
+    service.run(link)
 }
