@@ -5,7 +5,6 @@
 
 pub mod archive;
 pub mod cache;
-pub mod cli;
 pub mod context;
 pub mod debian;
 pub mod digest;
@@ -13,6 +12,7 @@ pub mod error;
 pub mod fetch;
 pub mod image;
 pub mod machine;
+pub mod kernel;
 pub mod report;
 pub mod show;
 pub mod tool;

@@ -32,7 +32,7 @@ use std::{
 };
 
 /// How long a program may run unless [`Tool::within`] says otherwise.
-pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(300);
+pub const DEFAULT_DEADLINE: Duration = Duration::from_mins(5);
 /// How much of a program's output [`Tool::run`] keeps unless [`Tool::stdout`] says otherwise.
 pub const CAPTURE_LIMIT_BYTES: u64 = 16 << 20;
 /// The longest line that [`Stdout::Lines`] hands over; longer ones are cut there.
@@ -253,7 +253,7 @@ impl<'a> Tool<'a> {
             words.push(quote(&pair));
         }
         words.push(quote(program.as_os_str()));
-        words.extend(self.args.iter().map(|arg| quote(arg)));
+        words.extend(self.args.iter().map(quote));
         words.join(" ")
     }
 

@@ -9,7 +9,8 @@ pub use groups::{Group, HostArch};
 use crate::{
     cache::Origin,
     context::Context,
-    digest::Digest,
+    debian::{self, Package, Request},
+    digest::{Digest, Hasher},
     error::{Error, Kind, Result},
     tree::Tree,
 };
@@ -23,6 +24,15 @@ const PROGRAM_DIRS: [&str; 4] = ["usr/bin", "usr/sbin", "bin", "sbin"];
 /// Directories with what QEMU loads by name: its `-L` arguments, in this order.
 const QEMU_DATA_DIRS: [&str; 3] = ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"];
 
+/// Changes whenever the same packages would be laid out in another way.
+const LAYOUT_VERSION: &[u8] = b"tool-root-1";
+
+/// What to ask an index of [`HostArch::debian`] for, one request per group: a lock resolves each, and keeps the packages
+/// under [`Group::name`].
+pub fn requests() -> Vec<(Group, Request)> {
+    Group::ALL.map(|group| (group, group.request())).into()
+}
+
 /// An unpacked tool root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolRoot {
@@ -31,6 +41,20 @@ pub struct ToolRoot {
 }
 
 impl ToolRoot {
+    /// The tool root of these packages, which the cache must have: unpacked the first time, kept in the cache afterwards.
+    pub fn of_packages(ctx: &Context, packages: &[Package]) -> Result<Self> {
+        let mut digests: Vec<Digest> = packages.iter().map(|package| package.sha256).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let mut hasher = Hasher::default();
+        hasher.field(LAYOUT_VERSION);
+        for digest in &digests {
+            hasher.field(&digest.0);
+        }
+        let (root, _) = Self::make(ctx, &hasher.digest(), || debian::unpack_all(ctx, packages))?;
+        Ok(root)
+    }
+
     /// The tool root `key` for programs of this machine: unpacked from what `tree` returns the first time, kept in the
     /// cache afterwards. `key` identifies the tree.
     pub fn make(ctx: &Context, key: &Digest, tree: impl FnOnce() -> Result<Tree>) -> Result<(Self, Origin)> {

@@ -60,7 +60,7 @@ fn the_deadline_ends_the_whole_group() {
     let tool = sh("sleep 1000 & sleep 1000").within(Duration::from_millis(200));
     let error = tool.run(&ctx).unwrap_err();
     assert!(error.to_string().contains("did not end within"), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert!(begun.elapsed() < Duration::from_mins(1));
 }
 
 #[test]

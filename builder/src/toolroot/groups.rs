@@ -1,6 +1,12 @@
 //! Which packages a tool root is made of.
 
-use crate::error::{Error, Kind, Result};
+use crate::{
+    debian::Request,
+    error::{Error, Kind, Result},
+};
+
+/// Packages that others depend on for things no build does: asking questions, managing users and services, accounts.
+const NOT_NEEDED: [&str; 0] = [];
 
 /// What a tool root is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +40,11 @@ impl Group {
             Self::QemuX86 => &["qemu-system-x86", "seabios", "ovmf"],
             Self::QemuArm => &["qemu-system-arm", "qemu-efi-aarch64"],
         }
+    }
+
+    /// The request for them.
+    pub fn request(self) -> Request {
+        Request::closure_of(self.packages().iter().copied()).without(NOT_NEEDED)
     }
 }
 
