@@ -1,1 +1,46 @@
-//! x
+//! PID 1 of a Coracle machine.
+//!
+//! One static binary, started three ways:
+//! - as `/init` of the initramfs: kernel modules, dm-verity, switch to the root ([`early`]);
+//! - as PID 1 of the root: mounts, then supervision of our services until the machine stops ([`root`], [`supervisor`]);
+//! - as `coracle-init job NAME`, a short-lived child of PID 1 for what may block: the `state` file system, late kernel
+//!   modules, the last sync ([`job`]).
+//!
+//! PID 1 parses nothing but the kernel command line's root hash, the slot record, partition tables, and a device
+//! configuration compiled by the builder; no network data ever. `unsafe` stands only in [`sys`].
+//!
+//! # Signals
+//! `SIGTERM` and `SIGPWR` power off, `SIGINT` reboots (the kernel sends it for Ctrl-Alt-Del). The power button powers
+//! off. Every stop is ordered; see [`supervisor`].
+
+pub mod cmdline;
+pub mod early;
+pub mod fault;
+pub mod glob;
+pub mod hex;
+pub mod job;
+pub mod kmsg;
+pub mod modules;
+pub mod phase;
+pub mod power;
+pub mod root;
+pub mod supervisor;
+#[expect(unsafe_code, reason = "ioctls and inherited descriptors have no safe wrapper")]
+pub mod sys;
+pub mod uevent;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs the part that this process is for. As PID 1 it never returns.
+pub fn start() -> ExitCode {
+    power::reboot_on_panic();
+    if std::process::id() != 1 {
+        return job::run(std::env::args_os().skip(1));
+    }
+    // PID 1 takes nothing from its arguments: whoever loads the kernel could have added them.
+    if Path::new(coracle_format::device::EARLY_PATH).exists() {
+        early::run()
+    }
+    root::run()
+}

@@ -1,0 +1,77 @@
+//! The verified root device, and its file system.
+
+use super::Early;
+use super::disk::RootSlot;
+use crate::cmdline::Verity;
+use crate::fault::{Attempt, Fault};
+use crate::hex;
+use crate::sys::dm::{self, Mapping};
+use coracle_format::slot::BLOCK_BYTES;
+use nix::mount::{MsFlags, mount};
+
+/// Where the root is mounted before the switch.
+pub(super) const ROOT: &str = "/root";
+
+/// Makes the dm-verity device. Hash, salt and length come from the command line alone.
+pub(super) fn run(early: &mut Early) -> Result<(), Fault> {
+    let (Some(verity), Some(slot)) = (&early.verity, &early.slot) else {
+        return Err(Fault::new("verify", "the root", "an earlier phase did not run"));
+    };
+    early.root = Some(dm::create(&mapping(verity, slot))?);
+    Ok(())
+}
+
+/// Corruption is a panic, not a restart: the crash recorder keeps the reason, and the command line turns panics into
+/// reboots.
+fn mapping(verity: &Verity, slot: &RootSlot) -> Mapping {
+    let device = &slot.number_pair;
+    let blocks = verity.data_blocks;
+    let root = hex::encode(&verity.root_hash);
+    let salt = if verity.salt.is_empty() { "-".to_owned() } else { hex::encode(&verity.salt) };
+    // The superblock stands right behind the data, the tree behind the superblock.
+    let hash_start = blocks.saturating_add(1);
+    Mapping {
+        name: "coracle-root",
+        sectors: blocks.saturating_mul(BLOCK_BYTES / 512),
+        target: "verity",
+        parameters: format!(
+            "1 {device} {device} {BLOCK_BYTES} {BLOCK_BYTES} {blocks} {hash_start} sha256 {root} {salt} \
+             1 panic_on_corruption"
+        ),
+    }
+}
+
+/// Mounts the verified device read-only.
+pub(super) fn mount_root(early: &mut Early) -> Result<(), Fault> {
+    let Some(root) = &early.root else {
+        return Err(Fault::new("mount", "the root", "an earlier phase did not run"));
+    };
+    if let Err(error) = std::fs::create_dir(ROOT)
+        && error.kind() != std::io::ErrorKind::AlreadyExists
+    {
+        return Err(Fault::new("make", ROOT, error));
+    }
+    let device = format!("/dev/{root}");
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
+    mount(Some(device.as_str()), ROOT, Some("ext4"), flags, None::<&str>).attempt("mount", &device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coracle_format::layout::Role;
+
+    #[test]
+    fn the_mapping_says_what_the_command_line_says() {
+        let verity = Verity { root_hash: [0xab; 32], salt: vec![0xcd, 0x01], data_blocks: 2048 };
+        let slot =
+            RootSlot { role: Role::SlotA, partition: "vda3".to_owned(), number_pair: "254:3".to_owned() };
+        let mapping = mapping(&verity, &slot);
+        assert_eq!(mapping.sectors, 16384);
+        let hash = "ab".repeat(32);
+        assert_eq!(
+            mapping.parameters,
+            format!("1 254:3 254:3 4096 4096 2048 2049 sha256 {hash} cd01 1 panic_on_corruption")
+        );
+    }
+}

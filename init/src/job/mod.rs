@@ -1,0 +1,52 @@
+//! Short-lived children of PID 1 for what may block.
+
+mod fsck;
+mod identity;
+mod plan;
+mod release;
+mod signature;
+mod state;
+
+use crate::fault::Fault;
+use crate::kmsg::{self, Level};
+use crate::modules::{Kernel, Loader, load_for_devices};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs `job NAME`. Exit status 0: done; 1: it failed and said so in the kernel log; 2: no such job.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.filter_map(|argument| argument.into_string().ok()).collect();
+    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let result = match words[..] {
+        ["job", "state"] => return state::run(),
+        ["job", "drivers"] => load_drivers(),
+        ["job", "release"] => release::run(),
+        ["job", "sync"] => {
+            nix::unistd::sync();
+            Ok(())
+        }
+        _ => {
+            kmsg::log(Level::Error, "coracle-init is PID 1, or a job of PID 1");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            kmsg::log(Level::Error, &fault.line());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Loads the drivers of the devices there are. A driver that fails is reported; it does not keep others from loading.
+fn load_drivers() -> Result<(), Fault> {
+    let mut loader = Loader::new(crate::root::load_config()?.modules);
+    let mut faults = load_for_devices(&mut loader, &mut Kernel, Path::new("/sys/bus"));
+    let last = faults.pop();
+    for fault in &faults {
+        kmsg::log(Level::Warning, &fault.line());
+    }
+    last.map_or(Ok(()), Err)
+}

@@ -1,0 +1,110 @@
+//! Short-lived children of PID 1 for what may block: `coracle-init job NAME`.
+
+use crate::kmsg::{self, Level};
+use crate::sys::spawn::{Program, spawn};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// What a job is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Set up, check and mount the state file system, then identity.
+    State,
+    /// Load drivers for the devices there are.
+    Drivers,
+    /// Save the seed, sync, unmount the state file system.
+    Release,
+}
+
+impl Kind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Drivers => "drivers",
+            Self::Release => "release",
+        }
+    }
+
+    /// How long it may take. The checker of a large, damaged file system needs minutes.
+    const fn deadline_ms(self) -> u64 {
+        match self {
+            Self::State => 20 * 60_000,
+            Self::Drivers => 60_000,
+            Self::Release => 20_000,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    kind: Kind,
+    pid: i32,
+    deadline: u64,
+    killed: bool,
+}
+
+/// Jobs that run, and jobs that are to run.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    asked: Vec<Kind>,
+    running: Vec<Running>,
+}
+
+impl Jobs {
+    /// Wants a job to be started; one that runs already is started again afterwards.
+    pub(super) fn ask(&mut self, kind: Kind) {
+        if !self.asked.contains(&kind) {
+            self.asked.push(kind);
+        }
+    }
+
+    /// Starts a job if it is wanted and does not run.
+    pub(super) fn start(&mut self, kind: Kind, now: u64) {
+        if !self.asked.contains(&kind) || self.is_running(kind) {
+            return;
+        }
+        self.asked.retain(|one| *one != kind);
+        let program = Program {
+            path: "/proc/self/exe",
+            arguments: &["coracle-init", "job", kind.word()],
+            pass: None,
+            output: None,
+        };
+        match spawn(program) {
+            Ok(pid) => self.running.push(Running {
+                kind,
+                pid: pid.as_raw(),
+                deadline: now.saturating_add(kind.deadline_ms()),
+                killed: false,
+            }),
+            Err(fault) => kmsg::log(Level::Error, &fault.line()),
+        }
+    }
+
+    /// Whether a job of this kind runs.
+    pub(super) fn is_running(&self, kind: Kind) -> bool {
+        self.running.iter().any(|job| job.kind == kind)
+    }
+
+    /// Which job a process was, now that it ended.
+    pub(super) fn take_end(&mut self, pid: i32) -> Option<Kind> {
+        let index = self.running.iter().position(|job| job.pid == pid)?;
+        Some(self.running.swap_remove(index).kind)
+    }
+
+    /// Kills jobs past their deadline.
+    pub(super) fn kill_overdue(&mut self, now: u64) {
+        for job in self.running.iter_mut().filter(|job| !job.killed && job.deadline <= now) {
+            job.killed = true;
+            kmsg::log(Level::Error, &format!("job {} is past its deadline: killed", job.kind.word()));
+            if let Err(error) = killpg(Pid::from_raw(job.pid), Signal::SIGKILL) {
+                kmsg::log(Level::Error, &format!("cannot kill job {}: {error}", job.kind.word()));
+            }
+        }
+    }
+
+    /// The next deadline.
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        self.running.iter().filter(|job| !job.killed).map(|job| job.deadline).min()
+    }
+}
