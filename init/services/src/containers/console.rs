@@ -1,6 +1,7 @@
 //! The containers' lines on the console: fair between containers, rate-limited, and never waited for.
 
 use super::budget::Budget;
+use super::lines::escape;
 use core::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use std::collections::VecDeque;
@@ -12,7 +13,7 @@ const PATH: &str = "/dev/console";
 /// Lines of one container at once, and per second after that.
 const BURST_LINES: u64 = 500;
 const LINES_PER_SECOND: u64 = 50;
-/// Bytes of one container's lines that may wait for the console.
+/// Bytes of one container's lines that may wait for the console, give or take a line.
 const QUEUE_BYTES: usize = 32 << 10;
 /// Lines written in one turn of the main loop.
 const LINES_PER_TURN: usize = 64;
@@ -56,8 +57,8 @@ impl<W: io::Write> Console<W> {
         Self { output, rest: Vec::new(), queues, turn: 0 }
     }
 
-    /// Takes a line of the container with this index, or drops and counts it.
-    pub(super) fn push(&mut self, index: usize, line: &str, now: Duration) {
+    /// Takes a line of the container with this index, escaped, or drops and counts it.
+    pub(super) fn push(&mut self, index: usize, line: &[u8], now: Duration) {
         if let Some(queue) = self.queues.get_mut(index) {
             queue.push(line, now);
         }
@@ -125,19 +126,21 @@ impl Queue {
         }
     }
 
-    fn push(&mut self, line: &str, now: Duration) {
-        let bytes = self.name.len() + line.len() + 3;
-        if self.bytes + bytes > QUEUE_BYTES || self.budget.left(now) == 0 {
+    fn push(&mut self, line: &[u8], now: Duration) {
+        let left = self.budget.left(now);
+        // Once lines are dropped they are dropped for a while: one notice instead of one after every other line.
+        let least = if self.dropped > 0 { LINES_PER_SECOND } else { 1 };
+        if left < least || self.bytes > QUEUE_BYTES {
             self.dropped = self.dropped.saturating_add(1);
             return;
         }
         self.tell_dropped();
         self.budget.spend(1);
-        self.enqueue(format!("{}: {line}\n", self.name));
+        self.enqueue(format!("{}: {}\n", self.name, escape(line)));
     }
 
     fn pop(&mut self, now: Duration) -> Option<String> {
-        if self.lines.is_empty() && self.budget.left(now) > 0 {
+        if self.lines.is_empty() && self.budget.left(now) >= LINES_PER_SECOND {
             self.tell_dropped();
         }
         let line = self.lines.pop_front()?;
@@ -148,7 +151,6 @@ impl Queue {
     /// Says how many lines are missing here.
     fn tell_dropped(&mut self) {
         if self.dropped > 0 {
-            self.budget.spend(1);
             self.enqueue(format!("{}: … {} lines dropped\n", self.name, self.dropped));
             self.dropped = 0;
         }
@@ -201,9 +203,9 @@ mod tests {
     fn containers_take_turns() {
         let mut console = console(Vec::new());
         for line in ["1", "2", "3"] {
-            console.push(0, line, SECOND);
+            console.push(0, line.as_bytes(), SECOND);
         }
-        console.push(1, "hello", SECOND);
+        console.push(1, b"hello", SECOND);
         console.write(SECOND);
         assert_eq!(text(&console), "db: hello\nweb: 1\nweb: 2\nweb: 3\n");
     }
@@ -211,8 +213,8 @@ mod tests {
     #[test]
     fn a_slow_console_gets_whole_lines_in_pieces() {
         let mut console = console(Slow::default());
-        console.push(0, "a long line of text", SECOND);
-        console.push(1, "another", SECOND);
+        console.push(0, b"a long line of text", SECOND);
+        console.push(1, b"another", SECOND);
         let mut turns = 0;
         while console.is_pending() {
             console.write(SECOND);
@@ -227,13 +229,13 @@ mod tests {
     fn a_flood_is_cut_and_counted_and_others_get_through() {
         let mut console = console(Vec::new());
         for _ in 0..BURST_LINES + 1234 {
-            console.push(0, "flood", SECOND);
+            console.push(0, b"flood", SECOND);
         }
-        console.push(1, "hello", SECOND);
+        console.push(1, b"hello", SECOND);
         while console.is_pending() {
             console.write(SECOND);
         }
-        console.push(0, "after", 2 * SECOND);
+        console.push(0, b"after", 2 * SECOND);
         console.write(2 * SECOND);
         let text = text(&console);
         assert_eq!(text.matches("web: flood\n").count(), 500);
@@ -246,9 +248,9 @@ mod tests {
         let mut console: Console<Slow> = console(Slow::default());
         let line = "x".repeat(1000);
         for second in 0..1000 {
-            console.push(0, &line, second * SECOND);
+            console.push(0, line.as_bytes(), second * SECOND);
         }
-        assert!(console.queues[0].bytes <= QUEUE_BYTES);
+        assert!(console.queues[0].bytes <= QUEUE_BYTES + 2000);
         assert!(console.queues[0].dropped > 900);
     }
 }

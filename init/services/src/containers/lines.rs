@@ -1,5 +1,8 @@
 //! Bytes of a container's output into lines that are safe to show: bounded, valid UTF-8, no control characters.
 
+use std::borrow::Cow;
+use std::io::BufRead as _;
+
 /// Longest line, before what is unsafe in it is escaped; longer ones are split.
 pub(super) const LINE_BYTES: usize = 2048;
 
@@ -12,45 +15,46 @@ pub(super) struct Splitter {
 }
 
 impl Splitter {
-    /// Calls `each` with every line that `bytes` completes, escaped, without its end.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&str)) {
+    /// Calls `each` with every line that `bytes` completes, without its end. What is in a line is still to be escaped.
+    pub(super) fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8])) {
         while !bytes.is_empty() {
-            let room = &bytes[..bytes.len().min(LINE_BYTES - self.partial.len())];
-            if let Some(end) = room.iter().position(|byte| *byte == b'\n') {
-                self.partial.extend_from_slice(&room[..end]);
-                bytes = &bytes[end + 1..];
+            // One byte more than a line may have: its end.
+            let room = bytes.len().min(LINE_BYTES + 1 - self.partial.len());
+            let (mut now, _) = bytes.split_at(room);
+            // Reading from memory cannot fail.
+            let taken = now.read_until(b'\n', &mut self.partial).unwrap_or(room);
+            bytes = &bytes[taken..];
+            if self.partial.last() == Some(&b'\n') {
+                self.partial.pop();
                 self.finish_line(&mut each);
-            } else {
-                self.partial.extend_from_slice(room);
-                bytes = &bytes[room.len()..];
-            }
-            if self.partial.len() == LINE_BYTES {
+            } else if self.partial.len() > LINE_BYTES {
                 self.split(&mut each);
             }
         }
     }
 
     /// Ends the last line, if there is a beginning of one.
-    pub(super) fn finish(&mut self, mut each: impl FnMut(&str)) {
+    pub(super) fn finish(&mut self, mut each: impl FnMut(&[u8])) {
         if !self.partial.is_empty() {
             self.finish_line(&mut each);
         }
     }
 
-    fn finish_line(&mut self, each: &mut impl FnMut(&str)) {
+    fn finish_line(&mut self, each: &mut impl FnMut(&[u8])) {
         let line = self.partial.strip_suffix(b"\r").unwrap_or(&self.partial);
-        // The end of a line that was shown whole before its end arrived is not another line.
+        // Of a line that was split nothing but its end may be left.
         if !(line.is_empty() && self.is_continued) {
-            each(&escape(line));
+            each(line);
         }
         self.partial.clear();
         self.is_continued = false;
     }
 
     /// A full buffer without an end of line: out with it, but not through the middle of a character.
-    fn split(&mut self, each: &mut impl FnMut(&str)) {
-        let cut = self.partial.len() - incomplete_tail(&self.partial);
-        each(&escape(&self.partial[..cut]));
+    fn split(&mut self, each: &mut impl FnMut(&[u8])) {
+        let line = &self.partial[..LINE_BYTES];
+        let cut = LINE_BYTES - incomplete_tail(line);
+        each(&line[..cut]);
         self.partial.drain(..cut);
         self.is_continued = true;
     }
@@ -72,7 +76,15 @@ fn incomplete_tail(bytes: &[u8]) -> usize {
 }
 
 /// The text with everything escaped (`\x1b`, `\u{202e}`) that could steer a terminal or is no UTF-8.
-pub(super) fn escape(bytes: &[u8]) -> String {
+pub(super) fn escape(bytes: &[u8]) -> Cow<'_, str> {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
+    match str::from_utf8(bytes) {
+        Ok(text) if bytes.iter().all(is_plain) => Cow::Borrowed(text),
+        Ok(_) | Err(_) => Cow::Owned(escape_all(bytes)),
+    }
+}
+
+fn escape_all(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
@@ -112,9 +124,9 @@ mod tests {
         let mut splitter = Splitter::default();
         let mut out = Vec::new();
         for piece in pieces {
-            splitter.feed(piece, |line| out.push(line.to_owned()));
+            splitter.feed(piece, |line| out.push(escape(line).into_owned()));
         }
-        splitter.finish(|line| out.push(line.to_owned()));
+        splitter.finish(|line| out.push(escape(line).into_owned()));
         out
     }
 

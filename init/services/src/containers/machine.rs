@@ -74,6 +74,8 @@ pub(super) enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
+    /// Nobody knows.
+    Unknown,
 }
 
 /// What came of a start.

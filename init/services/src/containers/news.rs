@@ -21,7 +21,7 @@ pub(super) fn describe(name: &str, news: News, reason: &str) -> (Level, String) 
             let text = format!("{name} ended {}{memory}; {}", describe_exit(exit), describe_pause(pause));
             match exit {
                 Exit::Code(0) => (Level::Notice, text),
-                Exit::Code(_) | Exit::Signal(_) => (Level::Warning, text),
+                Exit::Code(_) | Exit::Signal(_) | Exit::Unknown => (Level::Warning, text),
             }
         }
         News::Killed => (Level::Warning, format!("{name} did not stop in time and is killed")),
@@ -29,10 +29,12 @@ pub(super) fn describe(name: &str, news: News, reason: &str) -> (Level, String) 
     }
 }
 
-fn describe_exit(exit: Exit) -> String {
+/// How something ended, to be read after `ended`.
+pub(super) fn describe_exit(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("with status {code}"),
         Exit::Signal(signal) => format!("by signal {signal}"),
+        Exit::Unknown => "in an unknown way".to_owned(),
     }
 }
 
@@ -64,6 +66,7 @@ fn add_status(lines: &mut Lines, name: &str, state: &State) {
     match state.last {
         None => add("last", &"none"),
         Some(Outcome::NotStarted) => add("last", &"not-started"),
+        Some(Outcome::Exited(Exit::Unknown)) => add("last", &"unknown"),
         Some(Outcome::Exited(Exit::Code(code))) => add("last", &format_args!("exit:{code}")),
         Some(Outcome::Exited(Exit::Signal(signal))) => add("last", &format_args!("signal:{signal}")),
     }

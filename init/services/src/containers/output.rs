@@ -3,7 +3,7 @@
 use super::budget::Budget;
 use super::console::Console;
 use super::crun::Outputs;
-use super::lines::Splitter;
+use super::lines::{Splitter, escape};
 use super::logfile::{self, LogFile};
 use coracle_format::device::{Container, Log};
 use core::time::Duration;
@@ -16,7 +16,7 @@ const TURN_BYTES: usize = 64 << 10;
 /// Bytes read at once, and per second after that. A container that writes more waits, so that its flood costs the machine
 /// no more than this.
 const BURST_BYTES: u64 = 1 << 20;
-const BYTES_PER_SECOND: u64 = 1 << 20;
+const BYTES_PER_SECOND: u64 = 512 << 10;
 /// When a container that has used up its share is looked at again.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most that a pipe holds: what is read when nobody writes any more.
@@ -141,10 +141,10 @@ impl Output {
 }
 
 impl Sink {
-    fn push(&mut self, index: usize, line: &str, (console, now): (&mut Console, Duration)) {
+    fn push(&mut self, index: usize, line: &[u8], (console, now): (&mut Console, Duration)) {
         match self {
             Self::Console => console.push(index, line, now),
-            Self::File(file) => file.push(line, now),
+            Self::File(file) => file.push(&escape(line), now),
             Self::Discard => {}
         }
     }

@@ -14,13 +14,13 @@ pub(super) fn watch_children() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
-/// How a child ended, if it has.
+/// How a child ended, if it has. A container that has just been made may still be the child of the crun process that
+/// made it; one that is nobody's child any more ended in a way that nobody will learn.
 pub(super) fn reap(pid: Pid) -> Option<Exit> {
     match rustix::process::waitpid(Some(pid), WaitOptions::NOHANG) {
         Ok(Some((_, status))) => exit(status),
         Ok(None) => None,
-        // It is not ours (any more), so nothing more will be heard of it.
-        Err(_) => Some(Exit::Code(-1)),
+        Err(_) => rustix::process::test_kill_process(pid).is_err().then_some(Exit::Unknown),
     }
 }
 
@@ -28,14 +28,6 @@ pub(super) fn reap(pid: Pid) -> Option<Exit> {
 pub(super) fn reap_any() -> Option<(Pid, Exit)> {
     let (pid, status) = rustix::process::wait(WaitOptions::NOHANG).ok()??;
     Some((pid, exit(status)?))
-}
-
-/// Whether that process is a child of ours, dead or alive.
-pub(super) fn is_child(pid: Pid) -> bool {
-    let options = rustix::process::WaitIdOptions::EXITED
-        | rustix::process::WaitIdOptions::NOHANG
-        | rustix::process::WaitIdOptions::NOWAIT;
-    rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).is_ok()
 }
 
 fn exit(status: WaitStatus) -> Option<Exit> {

@@ -4,6 +4,7 @@ use super::cgroup::{self, Life};
 use super::console::Console;
 use super::crun;
 use super::machine::{Event, Exit, Policy, State};
+use super::news;
 use super::output::Output;
 use super::prepare::{self, Paths};
 use super::reaper;
@@ -191,13 +192,9 @@ impl Supervised {
             return Event::StartFailed;
         }
         match crun::read_pid(&self.paths) {
-            Ok(pid) if reaper::is_child(pid) => {
+            Ok(pid) => {
                 self.init = Some(pid);
                 Event::Started
-            }
-            Ok(pid) => {
-                self.reason = format!("crun left process {pid}, which is not ours");
-                Event::StartFailed
             }
             Err(error) => {
                 self.reason = chain(&error);
@@ -207,13 +204,10 @@ impl Supervised {
     }
 
     fn crun_reason(&self, exit: Exit) -> String {
-        let how = match exit {
-            Exit::Code(code) => format!("status {code}"),
-            Exit::Signal(signal) => format!("signal {signal}"),
-        };
+        let how = news::describe_exit(exit);
         match crun::last_message(&self.paths) {
-            message if message.is_empty() => format!("crun ended with {how}"),
-            message => format!("crun ended with {how}: {message}"),
+            message if message.is_empty() => format!("crun ended {how}"),
+            message => format!("crun ended {how}: {message}"),
         }
     }
 
