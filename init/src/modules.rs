@@ -5,7 +5,7 @@ use crate::glob;
 use coracle_format::device::{Load, Module};
 use std::ffi::CString;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Something that can load one module: the kernel, or a test.
 pub trait Insert {
@@ -126,12 +126,12 @@ fn drives(load: &Load, modalias: &str) -> bool {
     }
 }
 
-/// Loads the drivers of all devices below `buses` (`/sys/bus`), until no new device appears that needs one.
-pub fn load_for_devices(loader: &mut Loader, kernel: &mut impl Insert, buses: &Path) -> Vec<Fault> {
+/// Loads the drivers of all devices below `sys` (`/sys`), until no new device appears that needs one.
+pub fn load_for_devices(loader: &mut Loader, kernel: &mut impl Insert, sys: &Path) -> Vec<Fault> {
     let mut faults = Vec::new();
     loop {
         let mut fresh = 0;
-        for modalias in modaliases(buses) {
+        for modalias in modaliases(sys) {
             let outcome = loader.load_for(&modalias, kernel);
             fresh += outcome.loaded;
             faults.extend(outcome.faults);
@@ -143,15 +143,13 @@ pub fn load_for_devices(loader: &mut Loader, kernel: &mut impl Insert, buses: &P
 }
 
 /// The aliases of all devices there are. A device that vanishes meanwhile is passed over.
-fn modaliases(buses: &Path) -> Vec<String> {
-    let children = |path: &Path| -> Vec<_> {
-        std::fs::read_dir(path)
-            .map(|list| list.flatten().map(|entry| entry.path()).collect())
-            .unwrap_or_default()
-    };
-    let mut found: Vec<String> = children(buses)
-        .iter()
-        .flat_map(|bus| children(&bus.join("devices")))
+fn modaliases(sys: &Path) -> Vec<String> {
+    let buses = children(&sys.join("bus")).into_iter().map(|bus| bus.join("devices"));
+    // Devices of these classes are on no bus.
+    let classes = ["input", "dmi"].map(|class| sys.join("class").join(class));
+    let mut found: Vec<String> = buses
+        .chain(classes)
+        .flat_map(|list| children(&list))
         .filter_map(|device| std::fs::read_to_string(device.join("modalias")).ok())
         .map(|alias| alias.trim_end().to_owned())
         .filter(|alias| !alias.is_empty())
@@ -159,6 +157,13 @@ fn modaliases(buses: &Path) -> Vec<String> {
     found.sort_unstable();
     found.dedup();
     found
+}
+
+fn children(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    entries.flatten().map(|entry| entry.path()).collect()
 }
 
 #[cfg(test)]
@@ -199,6 +204,7 @@ mod tests {
             module("virtio_blk", Load::Alias(vec!["virtio:d00000002v*".to_owned()]), &[]),
             module("dm_mod", Load::Dependency, &[]),
             module("dm_verity", Load::Always, &[3]),
+            module("evdev", Load::Alias(vec!["input:b*v*p*e*-e*".to_owned()]), &[]),
         ]
     }
 
@@ -238,14 +244,19 @@ mod tests {
     }
 
     #[test]
-    fn devices_on_any_bus_get_their_drivers() {
+    fn devices_on_any_bus_and_input_devices_get_their_drivers() {
         let directory = tempfile::tempdir().unwrap();
-        let device = directory.path().join("virtio/devices/virtio0");
-        std::fs::create_dir_all(&device).unwrap();
-        writeln!(File::create(device.join("modalias")).unwrap(), "virtio:d00000002v00001AF4").unwrap();
+        for (device, alias) in [
+            ("bus/virtio/devices/virtio0", "virtio:d00000002v00001AF4"),
+            ("class/input/input0", "input:b0019v0000p0001e0000-e0,1,k74"),
+        ] {
+            let device = directory.path().join(device);
+            std::fs::create_dir_all(&device).unwrap();
+            writeln!(File::create(device.join("modalias")).unwrap(), "{alias}").unwrap();
+        }
         let (mut loader, mut kernel) = (Loader::new(list()), Fake::default());
         let faults = load_for_devices(&mut loader, &mut kernel, directory.path());
         assert!(faults.is_empty());
-        assert_eq!(kernel.inserted, ["virtio_blk"]);
+        assert_eq!(kernel.inserted, ["evdev", "virtio_blk"]);
     }
 }

@@ -59,7 +59,7 @@ fn serve(uevents: &Uevents, loader: &mut Loader) {
     loop {
         let faults = match uevents.next(&mut buffer) {
             Heard::Nothing => return,
-            Heard::Lost => load_for_devices(loader, &mut Kernel, Path::new("/sys/bus")),
+            Heard::Lost => load_for_devices(loader, &mut Kernel, Path::new("/sys")),
             Heard::Message(length) => match uevent::parse(&buffer[..length.min(MESSAGE_BYTES)]) {
                 Some(event) if event.action == "add" && !event.modalias.is_empty() => {
                     loader.load_for(event.modalias, &mut Kernel).faults

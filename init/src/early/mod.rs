@@ -85,7 +85,7 @@ fn load_modules(early: &mut Early) -> Result<(), Fault> {
     // Listening begins before the first look: a device that appears in between is heard.
     early.uevents = Some(Uevents::open()?);
     warn(&early.loader.load_always(&mut Kernel).faults);
-    warn(&modules::load_for_devices(&mut early.loader, &mut Kernel, Path::new("/sys/bus")));
+    warn(&modules::load_for_devices(&mut early.loader, &mut Kernel, Path::new("/sys")));
     Ok(())
 }
 

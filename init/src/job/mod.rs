@@ -43,7 +43,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 /// Loads the drivers of the devices there are. A driver that fails is reported; it does not keep others from loading.
 fn load_drivers() -> Result<(), Fault> {
     let mut loader = Loader::new(crate::root::load_config()?.modules);
-    let mut faults = load_for_devices(&mut loader, &mut Kernel, Path::new("/sys/bus"));
+    let mut faults = load_for_devices(&mut loader, &mut Kernel, Path::new("/sys"));
     let last = faults.pop();
     for fault in &faults {
         kmsg::log(Level::Warning, &fault.line());
