@@ -5,11 +5,14 @@
 
 pub mod archive;
 pub mod cache;
+pub mod chart;
 pub mod context;
 pub mod debian;
+pub mod device;
 pub mod digest;
 pub mod error;
 pub mod fetch;
+pub mod files;
 pub mod image;
 pub mod machine;
 pub mod kernel;
