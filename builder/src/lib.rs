@@ -4,8 +4,12 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod bench;
+pub mod build;
 pub mod cache;
 pub mod chart;
+pub mod cli;
+pub mod container;
 pub mod context;
 pub mod debian;
 pub mod device;
@@ -13,9 +17,12 @@ pub mod digest;
 pub mod error;
 pub mod fetch;
 pub mod files;
+pub mod floor;
 pub mod image;
+pub mod inspection;
 pub mod machine;
 pub mod kernel;
+pub mod launch;
 pub mod report;
 pub mod show;
 pub mod tool;

@@ -75,11 +75,7 @@ pub fn unpack(cache: &Cache, reader: impl Read, name: &Path, limit: u64) -> Resu
     let mut decoder = decoder(reader).doing("unpack", name)?;
     cache.insert(&mut decoder, limit).map_err(|source| {
         // A stream that does not decode is the sender's fault, not the disk's.
-        let kind = if is_damage(&source) {
-            Kind::Hostile
-        } else {
-            source.kind()
-        };
+        let kind = if is_damage(&source) { Kind::Hostile } else { source.kind() };
         Error::new(kind, format!("cannot unpack {}", name.display())).because(source)
     })
 }
