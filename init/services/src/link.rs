@@ -54,6 +54,11 @@ impl Link {
         Ok(Self { socket, signals, heartbeat_due: Instant::now() })
     }
 
+    /// Whether there is a line: not so for a service tried by hand.
+    pub const fn is_connected(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// Tells PID 1 something. It never blocks: a full line means that PID 1 has enough to read, so the message is
     /// dropped and [`io::ErrorKind::WouldBlock`] returned.
     pub fn send(&self, message: &Message) -> io::Result<()> {

@@ -1,14 +1,17 @@
 //! What a service tells the outside: its status file under [`DIRECTORY`] and its lines in the kernel log.
 
 use crate::ServiceError;
+use nix::unistd::Uid;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Where the status files are.
 pub const DIRECTORY: &str = "/run/coracle/status";
+const RUN: &str = "/run/coracle";
 /// Lines a service may write to the log in [`LOG_PERIOD`]: what a hostile network does must not fill the log.
 const LOG_LINES: u32 = 120;
 const LOG_PERIOD: Duration = Duration::from_mins(1);
@@ -25,6 +28,34 @@ pub fn replace_volatile(path: &Path, text: &str) -> Result<(), ServiceError> {
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .and_then(|()| fs::rename(&temporary, path))
         .map_err(|source| ServiceError::Path { action: "write", path: path.to_owned(), source })
+}
+
+/// Makes `/run/coracle/<service>`, which belongs to user and group `id` if there is root to hand it over.
+pub fn own_directory(service: &str, id: u32) -> Result<PathBuf, ServiceError> {
+    let directory = Path::new(RUN).join(service);
+    fs::create_dir_all(&directory).map_err(in_path("make the directory", &directory))?;
+    if Uid::effective().is_root() {
+        chown(&directory, Some(id), Some(id)).map_err(in_path("hand over the directory", &directory))?;
+    }
+    Ok(directory)
+}
+
+/// Makes `path` a symbolic link to `target`, whatever it was before.
+pub fn lead(path: &Path, target: &str) -> Result<(), ServiceError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+    .and_then(|()| symlink(target, &temporary))
+    .and_then(|()| fs::rename(&temporary, path))
+    .map_err(in_path("make the link", path))
+}
+
+fn in_path<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ServiceError + use<'a> {
+    move |source| ServiceError::Path { action, path: path.to_owned(), source }
 }
 
 /// Text of `key=value` lines in the given order. Control characters cannot forge a line: they become spaces.
@@ -61,12 +92,19 @@ impl Status {
     /// The status file of `service`, its directory made if need be.
     pub fn new(service: &str) -> Result<Self, ServiceError> {
         let directory = Path::new(DIRECTORY);
-        fs::create_dir_all(directory).map_err(|source| ServiceError::Path {
-            action: "make the directory",
-            path: directory.to_owned(),
-            source,
-        })?;
+        fs::create_dir_all(directory).map_err(in_path("make the directory", directory))?;
         Ok(Self::at(directory.join(service)))
+    }
+
+    /// The status file of a service that will give up root and become user and group `id`: it is in a directory of that
+    /// user, `/run/coracle/<service>`, and a link leads there.
+    pub fn owned(service: &str, id: u32) -> Result<Self, ServiceError> {
+        let directory = own_directory(service, id)?;
+        let failed = |action| in_path(action, Path::new(DIRECTORY));
+        fs::create_dir_all(DIRECTORY).map_err(failed("make the directory"))?;
+        let target = format!("../{service}/status");
+        lead(&Path::new(DIRECTORY).join(service), &target)?;
+        Ok(Self::at(directory.join("status")))
     }
 
     /// A status file somewhere else.
@@ -261,6 +299,16 @@ mod tests {
         status.publish(lines).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "ready=no\ninterface=eth0\n");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_takes_the_place_of_a_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("resolv.conf");
+        File::create(&path).unwrap();
+        lead(&path, "first").unwrap();
+        lead(&path, "second").unwrap();
+        assert_eq!(fs::read_link(&path).unwrap(), Path::new("second"));
     }
 
     #[test]

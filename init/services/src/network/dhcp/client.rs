@@ -238,11 +238,14 @@ impl Client {
             }
         };
         let held = Held::since(lease, self.asked);
+        if held.is_over(now) {
+            return vec![Action::Note("an acknowledgement came after the end of its lease".to_owned())];
+        }
         self.refusals = 0;
         // Devices started together must not renew together.
         let early = held.renew.map(|renew| renew.saturating_sub(self.asked) / 16);
         let early = early.map(|most| self.random.below(most));
-        self.next = held.renew.zip(early).map(|(renew, early)| (renew - early).max(now + 1));
+        self.next = held.renew.zip(early).map(|(renew, early)| (renew - early).max(now));
         self.state = State::Bound(held.clone());
         vec![Action::Bind(held)]
     }

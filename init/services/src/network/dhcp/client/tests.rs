@@ -192,6 +192,18 @@ fn an_unanswered_request_for_the_old_address_ends_in_a_search_for_a_new_one() {
 }
 
 #[test]
+fn an_acknowledgement_later_than_its_lease_is_long_is_ignored() {
+    let mut client = client();
+    client.start(0);
+    client.receive(0, &answer(&client, Kind::Offer));
+    let mut late = answer(&client, Kind::Ack);
+    late.lease_seconds = Some(30);
+    let actions = client.receive(30_000, &late);
+    assert!(matches!(actions[..], [Action::Note(_)]));
+    assert_eq!(client.listens(), Listen::Frames);
+}
+
+#[test]
 fn a_lease_without_an_end_needs_no_renewal() {
     let mut client = client();
     client.start(0);
