@@ -11,6 +11,10 @@ pub(super) const LABEL: &str = "coracle-state";
 pub(super) const NEVER_USED: u64 = 1 << 48;
 
 const SUPERBLOCK: usize = 1024;
+/// The superblock's state when it was unmounted in order and no error was seen.
+const CLEAN: [u8; 2] = [1, 0];
+/// Feature bit: the journal holds what was not yet written elsewhere.
+const NEEDS_RECOVERY: u32 = 4;
 
 /// What is to be done before the state file system can be mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub(super) struct Ext {
     pub(super) label: Vec<u8>,
     /// Whether it was ever mounted.
     pub(super) was_mounted: bool,
+    /// Whether it was unmounted in order, without an error on record: the checker would look no further.
+    pub(super) is_clean: bool,
     /// Blocks of the file system.
     pub(super) blocks: u64,
     /// Bytes of a block.
@@ -68,6 +74,7 @@ impl Ext {
         Some(Self {
             label: label.to_vec(),
             was_mounted: word(44) != 0 || mounts != 0,
+            is_clean: block[58..60] == CLEAN && word(96) & NEEDS_RECOVERY == 0,
             blocks: u64::from(high) << 32 | u64::from(word(4)),
             block_bytes: 1024_u64.checked_shl(word(24)).filter(|bytes| (1024..=65536).contains(bytes))?,
         })
@@ -107,6 +114,7 @@ mod tests {
         head[1024 + 56..1024 + 58].copy_from_slice(&[0x53, 0xef]);
         head[1024 + 4..1024 + 8].copy_from_slice(&16384_u32.to_le_bytes());
         head[1024 + 24] = 2;
+        head[1024 + 58] = 1;
         head[1024 + 52] = mounts;
         head[1024 + 120..1024 + 120 + label.len()].copy_from_slice(label);
         head
@@ -138,6 +146,19 @@ mod tests {
             head[at..at + bytes.len()].copy_from_slice(bytes);
             assert_eq!(decide(NEVER_USED, &head), Decision::Refuse(kind));
         }
+    }
+
+    #[test]
+    fn only_an_orderly_unmounted_file_system_is_clean() {
+        let clean = |change: fn(&mut Vec<u8>)| {
+            let mut head = ext(b"x", 1);
+            change(&mut head);
+            Ext::parse(&head).unwrap().is_clean
+        };
+        assert!(clean(|_| ()));
+        assert!(!clean(|head| head[1024 + 58] = 0), "mounted when the power went");
+        assert!(!clean(|head| head[1024 + 58] = 3), "an error is on record");
+        assert!(!clean(|head| head[1024 + 96] |= 4), "the journal is not empty");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use coracle_format::guid::Guid;
 use coracle_format::layout::Role;
 use nix::mount::{MsFlags, mount};
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::process::ExitCode;
 
 /// Where it is mounted.
@@ -166,8 +166,18 @@ fn format_if_unused(job: &mut Job) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Runs the checker unless the file system is new, or says that it was unmounted in order: the checker itself would
+/// look no further then, and to load it takes longer than everything else here.
 fn check(job: &mut Job) -> Result<(), Fault> {
-    if job.fresh { Ok(()) } else { fsck::check(&job.device) }
+    let clean = read_ext(job)?.is_some_and(|ext| ext.is_clean);
+    if job.fresh || clean { Ok(()) } else { fsck::check(&job.device) }
+}
+
+fn read_ext(job: &Job) -> Result<Option<Ext>, Fault> {
+    let mut head = vec![0; HEAD_BYTES];
+    let device = File::open(&job.device).attempt("open", &job.device)?;
+    device.read_exact_at(&mut head, 0).attempt("read", &job.device)?;
+    Ok(Ext::parse(&head))
 }
 
 /// Volumes may hold programs that a container brought there itself, so `noexec` would break what works elsewhere.
@@ -180,10 +190,7 @@ fn mount_state(job: &mut Job) -> Result<(), Fault> {
 /// Lets the file system fill its partition.
 fn grow(job: &mut Job) -> Result<(), Fault> {
     let (_, _, state) = job.parts()?;
-    let mut head = vec![0; HEAD_BYTES];
-    let device = File::open(&job.device).attempt("open", &job.device)?;
-    std::os::unix::fs::FileExt::read_exact_at(&device, &mut head, 0).attempt("read", &job.device)?;
-    let ext = Ext::parse(&head).ok_or("it has no ext superblock").attempt("measure", &job.device)?;
+    let ext = read_ext(job)?.ok_or("it has no ext superblock").attempt("measure", &job.device)?;
     let wanted = state.bytes / ext.block_bytes;
     if wanted <= ext.blocks {
         return Ok(());
