@@ -10,6 +10,9 @@ use toml::{
 /// The largest manifest that is read.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
 
+/// The longest list that the rules look at.
+const LIST_MAX: usize = 1024;
+
 /// Parses `text`; syntax faults go to `faults`, and then there is no document.
 pub(crate) fn parse<'t>(text: &'t str, faults: &mut Collector<'t>) -> Option<Spanned<DeValue<'t>>> {
     if text.len() > MANIFEST_BYTES_MAX {
@@ -52,9 +55,10 @@ impl<'d, 't> Node<'d, 't> {
         array.into_iter().flat_map(|array| array.iter().map(Node))
     }
 
-    /// The elements of the list `key`.
+    /// The elements of the list `key`; of a list longer than any may be, which the check of shapes reports, the first
+    /// [`LIST_MAX`].
     pub(crate) fn list(self, key: &str) -> impl Iterator<Item = Self> + use<'d, 't> {
-        self.get(key).into_iter().flat_map(Self::items)
+        self.get(key).into_iter().flat_map(Self::items).take(LIST_MAX)
     }
 
     pub(crate) fn text(self) -> Option<&'d str> {

@@ -48,125 +48,146 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// The text for a person: each fault with its source line and a caret.
+    /// The text for a person: each fault with its source line and a caret, and their number in the last line.
     pub fn render(&self) -> String {
-        let mut out = String::new();
-        for fault in &self.faults {
-            fault.render(&mut out);
-            out.push('\n');
-        }
-        let count = self.faults.len() + self.more;
+        let mut parts: Vec<_> = self.faults.iter().map(Fault::to_string).collect();
         if self.more > 0 {
-            out += &format!("… and {} more\n", self.more);
+            parts.push(format!("… and {} more\n", self.more));
         }
-        let file = self.faults.first().map_or("", |fault| fault.file.as_str());
-        let faults = if count == 1 { "fault" } else { "faults" };
-        out += &format!("{count} {faults} in {file}\n");
-        out
+        parts.push(format!("{self}\n"));
+        parts.join("\n")
     }
 }
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render())
+        let file = self.faults.first().map_or("", |fault| fault.file.as_str());
+        match self.faults.len() + self.more {
+            1 => write!(f, "1 fault in {file}"),
+            count => write!(f, "{count} faults in {file}"),
+        }
     }
 }
 
-impl Fault {
-    fn render(&self, out: &mut String) {
+/// Several lines: place and message, the source line, a caret below what is meant, the hint.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(place) = &self.place else {
-            *out += &format!("{}: {}\n", self.file, self.message);
-            if let Some(hint) = &self.hint {
-                *out += &format!("  hint: {hint}\n");
-            }
-            return;
+            writeln!(f, "{}: {}", self.file, self.message)?;
+            return match &self.hint {
+                Some(hint) => writeln!(f, "  = hint: {hint}"),
+                None => Ok(()),
+            };
         };
-        let number = place.line.to_string();
-        let gutter = " ".repeat(number.len());
-        let indent = " ".repeat(place.column.saturating_sub(1).min(LINE_MAX));
-        let room = place.source.chars().count().saturating_sub(indent.len());
-        let carets = "^".repeat(place.width.min(room).max(1));
-        *out += &format!("{}:{number}:{}: {}\n", self.file, place.column, self.message);
-        if !place.source.is_empty() {
-            *out += &format!("{gutter} |\n{number} | {}\n", place.source);
-            *out += &format!("{gutter} | {indent}{carets}\n");
+        let line = place.line.to_string();
+        let gutter = " ".repeat(line.len());
+        writeln!(f, "{}:{line}:{}: {}", self.file, place.column, self.message)?;
+        let before = place.column.saturating_sub(1);
+        // What is meant may lie beyond the part of a long line that is shown.
+        let room = place.source.chars().count().saturating_sub(before);
+        if !place.source.is_empty() && before <= LINE_MAX {
+            let indent = " ".repeat(before);
+            let carets = "^".repeat(place.width.min(room).max(1));
+            writeln!(f, "{gutter} |\n{line} | {}\n{gutter} | {indent}{carets}", place.source)?;
         }
-        if let Some(hint) = &self.hint {
-            *out += &format!("{gutter} = hint: {hint}\n");
+        match &self.hint {
+            Some(hint) => writeln!(f, "{gutter} = hint: {hint}"),
+            None => Ok(()),
         }
     }
+}
+
+/// A fault before its place is worked out.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    start: usize,
+    end: usize,
+    key: String,
+    message: String,
+    hint: Option<String>,
 }
 
 /// Collects the faults of one text.
 pub(crate) struct Collector<'t> {
     file: String,
     text: &'t str,
-    faults: Vec<(usize, Fault)>,
+    found: Vec<Found>,
+    of_file: Option<Fault>,
 }
 
 impl<'t> Collector<'t> {
     pub(crate) fn new(file: &str, text: &'t str) -> Self {
-        let text_or_mark = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-        Self { file: file.chars().map(text_or_mark).collect(), text, faults: Vec::new() }
+        let printable = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        let file = file.chars().map(printable).collect();
+        Self { file, text, found: Vec::new(), of_file: None }
     }
 
     /// Takes a fault at the bytes `span` of the text.
     pub(crate) fn fault(&mut self, key: &str, span: &Range<usize>, message: &str, hint: Option<String>) {
-        let fault = Fault {
-            file: self.file.clone(),
-            place: Some(self.place(span)),
+        self.found.push(Found {
+            start: span.start,
+            end: span.end,
             key: key.to_owned(),
             message: message.to_owned(),
             hint,
-        };
-        if !self.faults.iter().any(|(_, known)| *known == fault) {
-            self.faults.push((span.start, fault));
-        }
+        });
     }
 
-    /// Takes a fault of the file as a whole.
+    /// Takes a fault of the file as a whole, which leaves no sense in others.
     pub(crate) fn fault_of_file(&mut self, message: &str, hint: Option<String>) {
-        let fault = Fault {
+        self.of_file = Some(Fault {
             file: self.file.clone(),
             place: None,
             key: String::new(),
             message: message.to_owned(),
             hint,
-        };
-        self.faults.push((0, fault));
+        });
     }
 
     /// Keeps only the first fault of every line: what follows a syntax error on its line is guesswork.
     pub(crate) fn keep_first_of_line(&mut self) {
-        self.faults.sort_by_key(|(at, _)| *at);
-        self.faults.dedup_by_key(|(_, fault)| fault.place.as_ref().map(|place| place.line));
-    }
-
-    /// `Ok` if there were none.
-    pub(crate) fn finish(mut self) -> Result<(), Faults> {
-        if self.faults.is_empty() {
-            return Ok(());
-        }
-        self.faults.sort_by_key(|(at, _)| *at);
-        let more = self.faults.len().saturating_sub(FAULTS_MAX);
-        self.faults.truncate(FAULTS_MAX);
-        Err(Faults { faults: self.faults.into_iter().map(|(_, fault)| fault).collect(), more })
+        self.found.sort();
+        let text = self.text.as_bytes();
+        self.found.dedup_by(|later, earlier| {
+            let between = text.get(earlier.start..later.start).unwrap_or_default();
+            !between.contains(&b'\n')
+        });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.faults.is_empty()
+        self.found.is_empty() && self.of_file.is_none()
     }
 
-    fn place(&self, span: &Range<usize>) -> Place {
-        let start = self.text.floor_char_boundary(span.start);
+    /// The faults in the order of their places, each once.
+    pub(crate) fn finish(mut self) -> Faults {
+        if let Some(fault) = self.of_file {
+            return Faults { faults: vec![fault], more: 0 };
+        }
+        self.found.sort();
+        self.found.dedup();
+        let more = self.found.len().saturating_sub(FAULTS_MAX);
+        // Places are worked out for the faults that are shown only: a hostile manifest may have a hundred thousand.
+        let shown = std::mem::take(&mut self.found).into_iter().take(FAULTS_MAX);
+        let faults = shown.map(|found| Fault {
+            file: self.file.clone(),
+            place: Some(self.place(found.start, found.end)),
+            key: found.key,
+            message: found.message,
+            hint: found.hint,
+        });
+        Faults { faults: faults.collect(), more }
+    }
+
+    fn place(&self, start: usize, end: usize) -> Place {
+        let start = self.text.floor_char_boundary(start);
         let before = &self.text[..start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let line = self.text[line_start..].lines().next().unwrap_or_default();
-        let end = self.text.floor_char_boundary(span.end).min(line_start + line.len());
+        let end = self.text.floor_char_boundary(end).min(line_start + line.len());
         let meant = self.text.get(start..end).unwrap_or_default();
         let shown = line.chars().take(LINE_MAX).map(|c| match c {
             '\t' => ' ',
-            c if c.is_control() => '\u{fffd}',
+            c if c.is_control() => char::REPLACEMENT_CHARACTER,
             c => c,
         });
         Place {

@@ -1,9 +1,13 @@
 //! The lock: every input of a build by name, version, size and digest, in a file beside the manifest.
 
 use serde::{Deserialize, Serialize};
+mod check;
+mod diff;
+
+pub use diff::{Change, InputKind, diff};
+
 use std::{
     collections::BTreeMap,
-    fmt,
     path::{Path, PathBuf},
 };
 
@@ -109,6 +113,9 @@ impl LockedPackage {
 pub struct LockedGroup {
     /// `kernel`, `runtime`, `stub`, `state-tools`, `tools`, `container.<name>`.
     pub name: String,
+    /// What was asked for; when the manifest asks for something else, the lock no longer fits it.
+    #[serde(default)]
+    pub request: Vec<String>,
     /// [`LockedPackage::reference`] of each.
     #[serde(default)]
     pub packages: Vec<String>,
@@ -204,7 +211,7 @@ impl Lock {
             return Err(NotALock::Version(version.version));
         }
         let lock: Self = toml::from_str(text).map_err(|error| damaged(&error))?;
-        lock.check().map_err(NotALock::Value)?;
+        check::check(&lock).map_err(NotALock::Value)?;
         Ok(lock)
     }
 
@@ -242,48 +249,6 @@ impl Lock {
     fn by_reference(&self) -> BTreeMap<String, &LockedPackage> {
         self.package.iter().map(|package| (package.reference(), package)).collect()
     }
-
-    fn check(&self) -> Result<(), String> {
-        let releases = self.debian.as_ref().map_or(0, |debian| debian.releases.len());
-        let group_entries = self.group.iter().map(|group| group.packages.len());
-        let lengths = [self.group.len(), self.package.len(), self.file.len(), self.oci.len(), releases];
-        if lengths.into_iter().chain(group_entries).any(|length| length > ENTRIES_MAX) {
-            return Err(format!("a list has more than {ENTRIES_MAX} entries"));
-        }
-        for package in &self.package {
-            check_sha256(&package.name, &package.sha256)?;
-            check_text(&package.name)?;
-            check_text(&package.version)?;
-            check_text(&package.arch)?;
-            check_archive_path(&package.filename)?;
-        }
-        let by_reference = self.by_reference();
-        if by_reference.len() != self.package.len() {
-            return Err("a package stands in it twice".to_owned());
-        }
-        for group in &self.group {
-            if let Some(lost) = group.packages.iter().find(|name| !by_reference.contains_key(*name)) {
-                return Err(format!(
-                    "group {:?} names {lost:?}, which is not among the packages",
-                    group.name
-                ));
-            }
-        }
-        for file in &self.file {
-            check_sha256(&file.path, &file.sha256)?;
-        }
-        for oci in &self.oci {
-            let digest = oci.digest.strip_prefix("sha256:").unwrap_or_default();
-            check_sha256(&oci.container, digest)?;
-        }
-        for release in self.debian.iter().flat_map(|debian| &debian.releases) {
-            check_sha256(&release.pocket, &release.sha256)?;
-        }
-        match &self.device {
-            Some(device) => check_sha256("device", &device.sha256),
-            None => Ok(()),
-        }
-    }
 }
 
 #[derive(Deserialize)]
@@ -296,155 +261,126 @@ fn normalise<T: Ord>(list: &mut Vec<T>) {
     list.dedup();
 }
 
-fn check_sha256(whose: &str, digest: &str) -> Result<(), String> {
-    let lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if digest.len() == 64 && digest.bytes().all(lower_hex) {
-        return Ok(());
-    }
-    Err(format!("the digest of {whose:?} is not 64 hexadecimal digits"))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Names and versions end up in file names and messages.
-fn check_text(text: &str) -> Result<(), String> {
-    let fine = !text.is_empty()
-        && text.len() <= TEXT_MAX
-        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
-    if fine {
-        return Ok(());
-    }
-    Err(format!("{text:?} is not a package's name, version or architecture"))
-}
-
-/// A package's path is put behind a mirror's address.
-fn check_archive_path(path: &str) -> Result<(), String> {
-    let part = |part: &str| !part.is_empty() && part != "." && part != "..";
-    let fine = path.len() <= TEXT_MAX
-        && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\?#".contains(&byte))
-        && path.split('/').all(part);
-    if fine {
-        return Ok(());
-    }
-    Err(format!("{path:?} is not a path in a Debian archive"))
-}
-
-/// One difference between two locks.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Change {
-    /// What kind of input.
-    pub kind: InputKind,
-    /// Its name: package, path, container.
-    pub name: String,
-    /// What it was; `None`: it is new.
-    pub old: Option<String>,
-    /// What it is; `None`: it is gone.
-    pub new: Option<String>,
-}
-
-/// The kinds of inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum InputKind {
-    /// The architecture.
-    Arch,
-    /// The Debian release.
-    Suite,
-    /// A package.
-    Package,
-    /// A file.
-    File,
-    /// An OCI image.
-    Oci,
-    /// The device binaries.
-    Device,
-}
-
-impl InputKind {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Arch => "architecture",
-            Self::Suite => "suite",
-            Self::Package => "package",
-            Self::File => "file",
-            Self::Oci => "oci image of container",
-            Self::Device => "device binaries",
+    fn package(name: &str, version: &str, digit: char) -> LockedPackage {
+        LockedPackage {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            arch: "amd64".to_owned(),
+            pocket: "trixie".to_owned(),
+            filename: format!("pool/main/{name}_{version}_amd64.deb"),
+            size: 1000,
+            sha256: digit.to_string().repeat(64),
         }
     }
-}
 
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind.word())?;
-        if !self.name.is_empty() {
-            write!(f, " {}", self.name)?;
+    fn sample() -> Lock {
+        let mut lock = Lock::new("hello", "x86_64", 1_763_000_000);
+        lock.debian = Some(LockedDebian {
+            suite: "trixie".to_owned(),
+            releases: vec![LockedRelease {
+                pocket: "trixie".to_owned(),
+                date: 1_763_000_000,
+                sha256: "a".repeat(64),
+            }],
+        });
+        lock.package = vec![package("crun", "1.21-1", '1'), package("libc6", "2.41-12", '2')];
+        lock.group = vec![LockedGroup {
+            name: "runtime".to_owned(),
+            request: vec!["crun".to_owned()],
+            packages: lock.package.iter().map(LockedPackage::reference).collect(),
+        }];
+        lock.file = vec![LockedFile { path: "index.html".to_owned(), size: 3, sha256: "3".repeat(64) }];
+        lock.oci = vec![LockedOci {
+            container: "app".to_owned(),
+            digest: format!("sha256:{}", "4".repeat(64)),
+            size: 5,
+        }];
+        lock
+    }
+
+    #[test]
+    fn a_lock_survives_the_round_trip() {
+        let lock = sample();
+        assert_eq!(Lock::parse(&lock.to_toml().unwrap()), Ok(lock));
+    }
+
+    #[test]
+    fn the_order_of_the_lists_does_not_change_the_bytes() {
+        let lock = sample();
+        let mut shuffled = lock.clone();
+        shuffled.package.reverse();
+        shuffled.package.push(shuffled.package[0].clone());
+        shuffled.group[0].packages.reverse();
+        assert_eq!(shuffled.to_toml().unwrap(), lock.to_toml().unwrap());
+    }
+
+    #[test]
+    fn what_no_program_wrote_is_refused() {
+        let text = sample().to_toml().unwrap();
+        let cases = [
+            ("pool/main/crun", "../../crun"),
+            ("pool/main/crun", "/crun"),
+            ("\"crun:amd64=1.21-1\"", "\"crun:amd64=1.21-2\""),
+            ("name = \"crun\"", "name = \"a/b\""),
+            (&"1".repeat(64), &"G".repeat(64)),
+            (&"1".repeat(64), "11"),
+            ("epoch", "surprise"),
+            ("name = \"libc6\"", "name = \"libc6\"\nname = \"libc6\""),
+        ];
+        for (from, to) in cases {
+            assert!(text.contains(from), "{from}");
+            assert!(Lock::parse(&text.replacen(from, to, 1)).is_err(), "{from} -> {to}");
         }
-        match (&self.old, &self.new) {
-            (Some(old), Some(new)) => write!(f, ": {old} → {new}"),
-            (None, Some(new)) => write!(f, ": new, {new}"),
-            (Some(old), None) => write!(f, ": gone, was {old}"),
-            (None, None) => Ok(()),
+    }
+
+    #[test]
+    fn another_version_is_told_from_damage() {
+        let text = "version = 7\nanything = true\n";
+        assert_eq!(Lock::parse(text), Err(NotALock::Version(7)));
+        let damaged = Lock::parse("version = 0\nepoch = \"x\"\n").unwrap_err();
+        assert!(damaged.to_string().starts_with("the lock is damaged: line 2: "), "{damaged}");
+    }
+
+    #[test]
+    fn a_group_leads_to_its_packages() {
+        let lock = sample();
+        let names: Vec<_> = lock.packages_of("runtime").iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, ["crun", "libc6"]);
+        assert!(lock.packages_of("tools").is_empty());
+    }
+
+    #[test]
+    fn the_difference_names_what_came_went_and_changed() {
+        let old = sample();
+        let mut new = sample();
+        new.package = vec![package("crun", "1.22-1", '5'), package("nginx", "1.26", '6')];
+        new.file[0].sha256 = "7".repeat(64);
+        let lines: Vec<_> = diff(&old, &new).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "package crun:amd64: 1.21-1 → 1.22-1",
+                "package libc6:amd64: gone, was 2.41-12",
+                "package nginx:amd64: new, 1.26",
+                "file index.html: 3 bytes, 333333333333 → 3 bytes, 777777777777",
+            ]
+        );
+        assert!(diff(&old, &old).is_empty());
+    }
+
+    #[test]
+    fn the_lock_stands_beside_its_manifest() {
+        assert_eq!(Lock::path_of(Path::new("a/foo.toml")), Path::new("a/foo.toml.lock"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "(version = 0\n)?\\PC{0,200}") {
+            drop(Lock::parse(&text));
         }
     }
-}
-
-/// What changed between two locks, sorted. Release files are left out: they change with every update of the archive,
-/// whether or not a package did.
-pub fn diff(old: &Lock, new: &Lock) -> Vec<Change> {
-    let (before, after) = (inputs(old), inputs(new));
-    let mut out: Vec<_> = before
-        .iter()
-        .filter(|(key, value)| after.get(*key) != Some(*value))
-        .map(|((kind, name), value)| Change {
-            kind: *kind,
-            name: name.clone(),
-            old: Some(value.shown.clone()),
-            new: after.get(&(*kind, name.clone())).map(|value| value.shown.clone()),
-        })
-        .collect();
-    let added = after.iter().filter(|(key, _)| !before.contains_key(*key));
-    out.extend(added.map(|((kind, name), value)| Change {
-        kind: *kind,
-        name: name.clone(),
-        old: None,
-        new: Some(value.shown.clone()),
-    }));
-    out.sort();
-    out
-}
-
-/// What identifies an input, and how it is shown.
-#[derive(PartialEq)]
-struct Identity {
-    exact: String,
-    shown: String,
-}
-
-fn inputs(lock: &Lock) -> BTreeMap<(InputKind, String), Identity> {
-    let mut out = BTreeMap::new();
-    let mut put = |kind, name: &str, exact: &str, shown: String| {
-        let exact = exact.to_owned();
-        out.insert((kind, name.to_owned()), Identity { exact, shown });
-    };
-    put(InputKind::Arch, "", &lock.arch, lock.arch.clone());
-    if let Some(debian) = &lock.debian {
-        put(InputKind::Suite, "", &debian.suite, debian.suite.clone());
-    }
-    for package in &lock.package {
-        let name = format!("{}:{}", package.name, package.arch);
-        put(InputKind::Package, &name, &package.sha256, package.version.clone());
-    }
-    for file in &lock.file {
-        let shown = format!("{} bytes, {}", file.size, short(&file.sha256));
-        put(InputKind::File, &file.path, &file.sha256, shown);
-    }
-    for oci in &lock.oci {
-        put(InputKind::Oci, &oci.container, &oci.digest, short(&oci.digest).to_owned());
-    }
-    if let Some(device) = &lock.device {
-        put(InputKind::Device, "", &device.sha256, device.version.clone());
-    }
-    out
-}
-
-fn short(digest: &str) -> &str {
-    let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
-    digest.get(..12).unwrap_or(digest)
 }

@@ -15,13 +15,13 @@ use crate::{
 use std::path::Path;
 
 /// Directories in memory that a container with a read-only root has.
-const USUAL_TMPFS: [&str; 4] = ["/dev/shm", "/run", "/tmp", "/var/tmp"];
+pub(crate) const USUAL_TMPFS: [&str; 4] = ["/dev/shm", "/run", "/tmp", "/var/tmp"];
 /// Those that a container with an ephemeral root has: elsewhere it writes to its root.
 const EPHEMERAL_TMPFS: [&str; 1] = ["/dev/shm"];
 
 /// The manifest with defaults filled in and paths resolved against the directory of `file`.
 pub(crate) fn resolve(written: ManifestTable, file: &Path) -> Result<Manifest, Bad> {
-    let directory = file.parent().unwrap_or(Path::new(""));
+    let directory = file.parent().unwrap_or_else(|| Path::new(""));
     let arch = written.image.arch;
     let containers = written.container.into_iter();
     Ok(Manifest {

@@ -4,12 +4,12 @@
 use crate::{
     document::Node,
     fault::Collector,
-    reference::{literal, schema},
+    json_schema::{literal, schema},
     suggest::nearest,
     values::{check_form, quoted},
 };
 use serde_json::Value as Json;
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 use toml::de::{DeTable, DeValue};
 
 /// Reports everything in `document` that the schema does not allow.
@@ -41,9 +41,32 @@ impl<'s> Rule<'s> {
         self.get("description").and_then(Json::as_str).unwrap_or_default()
     }
 
-    /// An example of the value.
-    pub(crate) fn example(self) -> Option<&'s Json> {
-        self.get("examples")?.as_array()?.first()
+    /// The definition's description, or the one at the key if it refers to none.
+    pub(crate) fn there_about(self) -> &'s str {
+        self.there["description"].as_str().unwrap_or_default()
+    }
+
+    /// An example of the value, as TOML writes it.
+    pub(crate) fn sample(self, root: &'s Json) -> Option<String> {
+        let examples = self.get("examples").and_then(Json::as_array);
+        if let Some(example) = examples.and_then(|examples| examples.first()) {
+            return Some(literal(example));
+        }
+        let default = self.get("default");
+        if let Some(words) = self.words() {
+            let words = words.into_iter().map(|(word, _)| Json::from(word));
+            let (usual, others): (Vec<_>, Vec<_>) = words.partition(|word| Some(word) == default);
+            return others.into_iter().chain(usual).next().map(|word| literal(&word));
+        }
+        match (self.kind(), default) {
+            ("array", _) => {
+                let items = Self::new(root, self.get("items")?);
+                Some(format!("[{}]", items.sample(root)?))
+            }
+            ("boolean", Some(Json::Bool(usual))) => Some((!usual).to_string()),
+            ("integer", Some(usual)) => Some(literal(usual)),
+            _ => None,
+        }
     }
 
     /// The words that are allowed, with their descriptions, if only certain words are.
@@ -120,17 +143,30 @@ impl<'s> Checker<'s, '_, '_> {
         let hint = match (branches.first().map(|branch| branch.kind()), found) {
             (Some("array"), "object") => Some(format!("write [[{}]], with two brackets", header(key))),
             (Some("object"), "array") => Some(format!("write [{}], with one bracket", header(key))),
-            (Some("string"), "integer") if quoting_helps(node, rule) => Some("put it in quotes".to_owned()),
-            _ => rule.example().or_else(|| rule.get("default")).map(|example| {
-                if key.ends_with(']') {
-                    format!("write {}", literal(example))
-                } else {
-                    format!("write {last} = {}", literal(example))
-                }
-            }),
+            (Some("string"), "integer" | "number") if quoting_helps(node, rule) => {
+                Some("put it in quotes".to_owned())
+            }
+            (Some("boolean"), _) => Some("write true or false, without quotes".to_owned()),
+            _ => self.advice(rule, key),
         };
-        let message = format!("{last} must be {}, not {}", wanted.join(" or "), phrase(found));
+        let subject = if key.ends_with(']') { format!("an entry of {last}") } else { last.to_owned() };
+        let message = format!("{subject} must be {}, not {}", wanted.join(" or "), phrase(found));
         self.faults.fault(key, &node.span(), &message, hint);
+    }
+
+    /// What to write at `key`.
+    fn advice(&self, rule: Rule<'s>, key: &str) -> Option<String> {
+        let items = rule.get("items").map(|items| Rule::new(self.schema, items));
+        if items.is_some_and(|items| items.kind() == "object") && !key.contains('[') {
+            return Some(format!("write it as [[{}]], a table of its own", header(key)));
+        }
+        if let Some(sample) = rule.sample(self.schema) {
+            let is_entry = key.ends_with(']');
+            let start = if is_entry { String::new() } else { format!("{} = ", last_key(key)) };
+            return Some(format!("write {start}{sample}"));
+        }
+        let form = rule.get("format").and_then(Json::as_str)?;
+        check_form(form, "").err()?.hint
     }
 
     fn table(&mut self, table: &DeTable<'_>, span: &Range<usize>, rule: Rule<'s>, key: &str) {
@@ -147,7 +183,8 @@ impl<'s> Checker<'s, '_, '_> {
                 Some(schema) => self.value(Node(value), Rule::new(self.schema, schema), &below),
                 None if others == Some(&Json::Bool(false)) => {
                     let names = properties.into_iter().flat_map(|all| all.keys().map(String::as_str));
-                    let hint = did_you_mean(name.get_ref(), names.collect(), "known keys");
+                    let names: Vec<_> = names.collect();
+                    let hint = did_you_mean(name.get_ref(), &names, "known keys");
                     let message = format!("unknown key {} in {}", quoted(name.get_ref()), place(key));
                     self.faults.fault(&below, &name.span(), &message, Some(hint));
                 }
@@ -164,8 +201,7 @@ impl<'s> Checker<'s, '_, '_> {
 
     fn missing(&mut self, name: &str, schema: Option<&'s Json>, span: &Range<usize>, key: &str) {
         let rule = schema.map(|schema| Rule::new(self.schema, schema));
-        let word = rule.and_then(|rule| Some(literal(&Json::from(rule.words()?.first()?.0))));
-        let example = rule.and_then(Rule::example).map(literal).or(word);
+        let example = rule.and_then(|rule| rule.sample(self.schema));
         let (message, hint) = if rule.is_some_and(|rule| rule.kind() == "object") {
             (
                 format!("{} has no table [{}]", place(key), join(key, name)),
@@ -185,8 +221,7 @@ impl<'s> Checker<'s, '_, '_> {
         let last = last_key(key);
         if rule.number("minItems").is_some_and(|min| count < min) {
             let message = format!("{last} is empty");
-            let example = rule.example().map(|example| format!("write {last} = {}", literal(example)));
-            self.faults.fault(key, &node.span(), &message, example);
+            self.faults.fault(key, &node.span(), &message, self.advice(rule, key));
         }
         if let Some(max) = rule.number("maxItems").filter(|max| count > *max) {
             let message = format!("{last} has {count} entries, more than the {max} that are allowed");
@@ -196,16 +231,16 @@ impl<'s> Checker<'s, '_, '_> {
             return;
         };
         let unique = rule.get("uniqueItems") == Some(&Json::Bool(true));
-        let mut seen = Vec::new();
+        let mut seen = BTreeSet::new();
         for (index, item) in node.items().enumerate() {
             let below = format!("{key}[{index}]");
             self.value(item, Rule::new(self.schema, schema), &below);
-            if unique && let Some(text) = item.text() {
-                if seen.contains(&text) {
-                    let message = format!("{} stands twice in {last}", quoted(text));
-                    self.faults.fault(&below, &item.span(), &message, Some("remove one of them".to_owned()));
-                }
-                seen.push(text);
+            if unique
+                && let Some(text) = item.text()
+                && !seen.insert(text)
+            {
+                let message = format!("{} stands twice in {last}", quoted(text));
+                self.faults.fault(&below, &item.span(), &message, Some("remove one of them".to_owned()));
             }
         }
     }
@@ -220,7 +255,7 @@ impl<'s> Checker<'s, '_, '_> {
             let words: Vec<_> = words.into_iter().map(|(word, _)| word).collect();
             if !words.contains(&text) {
                 let message = format!("{last} cannot be {}", quoted(text));
-                let hint = did_you_mean(text, words, "allowed are");
+                let hint = did_you_mean(text, &words, "allowed are");
                 self.faults.fault(key, span, &message, Some(hint));
             }
             return;
@@ -240,10 +275,9 @@ impl<'s> Checker<'s, '_, '_> {
 
     fn number(&mut self, value: Option<i64>, span: &Range<usize>, rule: Rule<'s>, key: &str) {
         let min = rule.number("minimum").unwrap_or(i64::MIN);
-        let max = rule.number("maximum").unwrap_or(match rule.get("format").and_then(Json::as_str) {
-            Some("uint32") => i64::from(u32::MAX),
-            _ => i64::MAX,
-        });
+        let is_u32 = rule.get("format").is_some_and(|form| form == "uint32");
+        let most = if is_u32 { i64::from(u32::MAX) } else { i64::MAX };
+        let max = rule.number("maximum").unwrap_or(most);
         if value.is_none_or(|value| value < min || value > max) {
             let message = format!("{} is out of range", last_key(key));
             let hint = format!("write a number from {min} to {max}");
@@ -255,14 +289,36 @@ impl<'s> Checker<'s, '_, '_> {
 /// Whether a number in place of a text is that text without its quotes.
 fn quoting_helps(node: Node<'_, '_>, rule: Rule<'_>) -> bool {
     let form = rule.get("format").and_then(Json::as_str);
-    let DeValue::Integer(number) = node.0.get_ref() else {
-        return false;
+    let text = match node.0.get_ref() {
+        DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+        DeValue::Float(number) => number.as_str(),
+        DeValue::Integer(_)
+        | DeValue::String(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => return false,
     };
-    number.radix() == 10 && form.is_none_or(|form| check_form(form, number.as_str()).is_ok())
+    form.is_none_or(|form| check_form(form, text).is_ok())
 }
 
-fn did_you_mean(word: &str, known: Vec<&str>, list: &str) -> String {
-    match nearest(word, known.iter().copied()) {
+/// What others call the same thing.
+const OTHER_NAMES: [(&str, &str); 9] = [
+    ("amd64", "x86_64"),
+    ("arm64", "aarch64"),
+    ("cmd", "command"),
+    ("containers", "container"),
+    ("entrypoint", "command"),
+    ("environment", "env"),
+    ("files", "file"),
+    ("flavor", "flavour"),
+    ("x64", "x86_64"),
+];
+
+fn did_you_mean(word: &str, known: &[&str], list: &str) -> String {
+    let other_name = OTHER_NAMES.iter().find(|(other, _)| *other == word);
+    let other_name = other_name.map(|(_, ours)| *ours).filter(|ours| known.contains(ours));
+    match other_name.or_else(|| nearest(word, known.iter().copied())) {
         Some(near) => format!("did you mean {near:?}?"),
         None => format!("{list}: {}", known.join(", ")),
     }
@@ -302,9 +358,15 @@ fn join(key: &str, name: &str) -> String {
 
 /// The last key without list indices: `ports` for `container[0].ports[1]`.
 fn last_key(key: &str) -> &str {
-    let name = key.split('[').next_back().filter(|_| !key.contains('[')).unwrap_or(key);
-    let name = name.trim_end_matches(|c: char| c == '[' || c == ']' || c.is_ascii_digit());
-    let name = if name.is_empty() { key } else { name };
+    let is_index = |c: char| c == '[' || c == ']' || c.is_ascii_digit();
+    let name = match key.strip_suffix(']') {
+        Some(_) => key.trim_end_matches(is_index),
+        None => key,
+    };
+    // A quoted key may have dots; quotes inside it stand behind a backslash, so this finds its beginning.
+    if name.ends_with('"') {
+        return name.rfind(".\"").map_or(name, |at| &name[at + 1..]);
+    }
     name.rsplit('.').next().unwrap_or(name)
 }
 

@@ -43,9 +43,8 @@ impl Bad {
 pub(crate) trait Form: FromStr<Err = Bad> + fmt::Display {
     /// The name of the form: `format` in the JSON Schema, the type in the reference.
     const NAME: &'static str;
-    /// What is allowed, one line of Markdown.
-    const ABOUT: &'static str;
     /// Texts that are such values.
+    #[cfg(test)]
     const EXAMPLES: &'static [&'static str];
 }
 
@@ -54,7 +53,7 @@ macro_rules! form {
     ($type:ident, $name:literal, $examples:expr, $about:literal) => {
         impl $crate::values::Form for $type {
             const NAME: &'static str = $name;
-            const ABOUT: &'static str = $about;
+            #[cfg(test)]
             const EXAMPLES: &'static [&'static str] = &$examples;
         }
 

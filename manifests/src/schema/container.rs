@@ -233,7 +233,7 @@ pub(crate) enum LogWord {
     Discard,
 }
 
-/// A log file's limits.
+/// The limits of a log file, where `log` is a table rather than a word.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LogTable {
@@ -260,7 +260,7 @@ pub(crate) struct CapabilitiesTable {
     #[schemars(length(max = 64), extend("examples" = [["NET_ADMIN"]]))]
     pub(crate) add: Vec<Capability>,
     /// To take away; `ALL` leaves only those in `add`.
-    #[schemars(length(max = 64), extend("examples" = [["ALL"]]))]
+    #[schemars(length(max = 64), extend("examples" = [["NET_RAW"]]))]
     pub(crate) drop: Vec<Capability>,
 }
 
@@ -283,8 +283,8 @@ pub enum Need {
     Network,
 }
 
-/// A file put into a root file system: `[[file]]` into the machine's, `[[container.file]]` into a container's. It has
-/// either `source` or `content`.
+/// A file put into a root file system. `[[file]]` goes into the machine's, `[[container.file]]` into a container's. It
+/// has either `source` or `content`.
 ///
 /// ```toml
 /// [[file]]

@@ -27,6 +27,7 @@ pub(crate) struct DebianTable {
     /// The mirror to fetch from. Flag and environment go before it; without any of the three, a Debian host's own mirror is used.
     pub(crate) mirror: Option<Url>,
     /// The mirror of the security archive. Without it, the address is derived from the mirror's.
+    #[schemars(extend("examples" = ["https://mirror.example/debian-security"]))]
     pub(crate) security_mirror: Option<Url>,
     /// Whether security updates are used.
     pub(crate) security: bool,
@@ -67,6 +68,7 @@ impl Suite {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct KernelTable {
     /// The Debian package with the kernel. Default: `linux-image-cloud-amd64` or `linux-image-cloud-arm64`, by architecture.
+    #[schemars(extend("examples" = ["linux-image-amd64"]))]
     pub(crate) package: Option<PackageName>,
     /// A kernel of your own instead of a package: a bzImage (x86_64) or an uncompressed Image (aarch64).
     #[schemars(extend("examples" = ["kernel/bzImage"]))]
@@ -75,6 +77,7 @@ pub(crate) struct KernelTable {
     #[schemars(extend("examples" = ["kernel/modules.tar"]))]
     pub(crate) image_modules: Option<HostPath>,
     /// The classes of hardware the image must run on.
+    #[schemars(extend("examples" = [["virtio", "nvme"]]))]
     pub(crate) hardware: Vec<Hardware>,
     /// Modules to load at every boot beside those, with all they depend on.
     #[schemars(length(max = 256))]
@@ -97,21 +100,44 @@ impl Default for KernelTable {
 }
 
 /// A class of hardware: the storage, network and watchdog devices of one kind of machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Hardware {
     /// QEMU/KVM and clouds built on it: virtio disks and network.
     Virtio,
     /// NVMe disks.
     Nvme,
-    /// Amazon EC2: NVMe disks, ENA network.
+    /// SATA disks.
+    Sata,
+    /// Amazon EC2: NVMe and Xen disks, ENA and older networks.
     Aws,
-    /// Google Compute Engine: virtio and NVMe disks, virtio and gVNIC network.
+    /// Google Compute Engine: virtio and NVMe disks, virtio and gVNIC networks.
     Gcp,
     /// Microsoft Azure and Hyper-V.
     Azure,
-    /// SATA disks.
-    Sata,
+    /// VMware: PVSCSI, SATA and NVMe disks, vmxnet3 network.
+    Vmware,
+    /// Intel network cards, 1 to 100 Gbit/s; not in Debian's cloud kernel.
+    IntelNet,
+    /// USB disks.
+    Usb,
+}
+
+impl Hardware {
+    /// The name in manifests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio",
+            Self::Nvme => "nvme",
+            Self::Sata => "sata",
+            Self::Aws => "aws",
+            Self::Gcp => "gcp",
+            Self::Azure => "azure",
+            Self::Vmware => "vmware",
+            Self::IntelNet => "intel-net",
+            Self::Usb => "usb",
+        }
+    }
 }
 
 /// What runs the containers.
@@ -124,6 +150,7 @@ pub enum Hardware {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RuntimeTable {
     /// The runtime.
+    #[schemars(extend("examples" = ["crun"]))]
     pub(crate) flavour: Flavour,
 }
 
@@ -179,7 +206,7 @@ pub(crate) struct NetworkTable {
     #[schemars(length(max = 8), extend("examples" = [["192.0.2.53"]]))]
     pub(crate) dns: Vec<IpAddr>,
     /// Search domains.
-    #[schemars(length(max = 6))]
+    #[schemars(length(max = 6), extend("examples" = [["example.net"]]))]
     pub(crate) search: Vec<Hostname>,
 }
 
@@ -188,13 +215,16 @@ pub(crate) struct NetworkTable {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct InterfaceTable {
     /// The links it applies to.
+    #[schemars(extend("examples" = ["eth0"]))]
     pub(crate) r#match: LinkMatch,
     /// IPv4.
+    #[schemars(extend("examples" = ["192.0.2.10/24"]))]
     pub(crate) ipv4: Ipv4Setting,
     /// The gateway of a fixed IPv4 address.
     #[schemars(extend("examples" = ["192.0.2.1"]))]
     pub(crate) ipv4_gateway: Option<Ipv4Addr>,
     /// IPv6.
+    #[schemars(extend("examples" = ["2001:db8::10/64"]))]
     pub(crate) ipv6: Ipv6Setting,
     /// The gateway of a fixed IPv6 address.
     #[schemars(extend("examples" = ["2001:db8::1"]))]

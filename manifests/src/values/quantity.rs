@@ -41,7 +41,7 @@ impl FromStr for Bytes {
         let Some((_, factor)) = SIZE_UNITS.into_iter().find(|(name, _)| *name == unit) else {
             return Err(bad(&format!("there is no unit {}", quoted(unit))));
         };
-        let number: u64 = number.parse().map_err(|_| bad("it is too large"))?;
+        let number: u64 = number.parse().ok().ok_or_else(|| bad("it is too large"))?;
         let bytes = number.checked_mul(factor).ok_or_else(|| bad("it is too large"))?;
         Ok(Self(bytes))
     }
@@ -49,7 +49,8 @@ impl FromStr for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = SIZE_UNITS.into_iter().find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0);
+        let unit =
+            SIZE_UNITS.into_iter().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         let (name, factor) = unit.unwrap_or(("B", 1));
         write!(f, "{} {name}", self.0 / factor)
     }
@@ -92,7 +93,7 @@ impl FromStr for Millis {
         let Some((_, factor)) = TIME_UNITS.into_iter().find(|(name, _)| *name == unit) else {
             return Err(bad(&format!("there is no unit {}", quoted(unit))));
         };
-        let number: u32 = number.parse().map_err(|_| bad("it is too large"))?;
+        let number: u32 = number.parse().ok().ok_or_else(|| bad("it is too large"))?;
         number
             .checked_mul(factor)
             .filter(|millis| *millis <= TIME_MAX)
@@ -144,7 +145,7 @@ mod tests {
     #[test]
     fn times_are_bounded_and_round_up_to_seconds() {
         assert_eq!("24 h".parse(), Ok(Millis(TIME_MAX)));
-        assert!("25 h".parse::<Millis>().is_err());
+        "25 h".parse::<Millis>().unwrap_err();
         assert_eq!(Millis(1001).seconds(), 2);
     }
 }
