@@ -3,6 +3,7 @@
 //! Each attempt's transfer runs in a thread of its own and hands over what arrives, so that an interrupt, a stall or the
 //! end of the time allowed is noticed at once, whatever the connection is doing.
 
+mod meter;
 mod partial;
 #[cfg(test)]
 pub(crate) mod server;
@@ -14,14 +15,14 @@ use crate::{
     context::{Context, Network},
     digest::Digest,
     error::{Error, Kind, Result},
-    report::{Step, Unit},
+    report::Step,
 };
+pub use meter::Meter;
 use partial::Partial;
 use std::{
     path::PathBuf,
     sync::{
         OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     time::{Duration, Instant},
@@ -67,45 +68,6 @@ pub struct Wanted<'a> {
     pub bytes: u64,
     /// Its digest.
     pub sha256: Digest,
-}
-
-/// Counts bytes over several files that are fetched at the same time, and shows them on one step.
-#[derive(Debug)]
-pub struct Meter<'a> {
-    step: &'a Step,
-    total: u64,
-    done: AtomicU64,
-    stopped: AtomicBool,
-}
-
-impl<'a> Meter<'a> {
-    /// A meter that goes to `total` bytes; 0 if that is not known.
-    pub fn new(step: &'a Step, total: u64) -> Self {
-        Self { step, total, done: AtomicU64::new(0), stopped: AtomicBool::new(false) }
-    }
-
-    /// `bytes` more are there.
-    pub fn add(&self, bytes: u64) {
-        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.step.progress(done, self.total, Unit::Bytes);
-    }
-
-    fn take_back(&self, bytes: u64) {
-        self.done.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Ends every download on this meter: one of them has failed for good.
-    pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
-    }
-
-    fn check(&self, ctx: &Context) -> Result<()> {
-        ctx.check()?;
-        if self.stopped.load(Ordering::Relaxed) {
-            return Err(Error::new(Kind::Interrupted, "stopped: another download has failed"));
-        }
-        Ok(())
-    }
 }
 
 /// Downloads over one set of connections.

@@ -37,6 +37,8 @@ pub struct ArchiveOptions {
     pub suite: String,
     /// Components: `main`.
     pub components: Vec<String>,
+    /// Pockets of the suite that are read.
+    pub pockets: Vec<Pocket>,
     /// A keyring file in place of Debian's keys.
     pub keyring: Option<PathBuf>,
     /// Whether dates are enforced.
@@ -46,9 +48,11 @@ pub struct ArchiveOptions {
 impl ArchiveOptions {
     /// Component `main` of `suite`, with Debian's keys and dates enforced.
     pub fn new(mirrors: Mirrors, suite: impl Into<String>) -> Self {
+        let suite = suite.into();
         Self {
             mirrors,
-            suite: suite.into(),
+            pockets: pockets_of(&suite).to_vec(),
+            suite,
             components: vec!["main".to_owned()],
             keyring: None,
             freshness: Freshness::Enforced,
@@ -79,10 +83,8 @@ impl Archive {
         let step = ctx.report.step(format!("check signatures of {}", options.suite));
         let opener = Opener { ctx, options, keyring, step: &step, now: now()? };
         let pockets = thread::scope(|scope| {
-            let threads: Vec<_> = pockets_of(&options.suite)
-                .iter()
-                .map(|pocket| scope.spawn(|| opener.pocket(*pocket)))
-                .collect();
+            let threads: Vec<_> =
+                options.pockets.iter().map(|pocket| scope.spawn(|| opener.pocket(*pocket))).collect();
             let join = |thread: thread::ScopedJoinHandle<'_, Result<VerifiedPocket>>| {
                 let lost = |_| Error::new(Kind::Internal, "a thread that reads an archive died");
                 thread.join().map_err(lost)?
@@ -324,7 +326,7 @@ fn compact_list(ctx: &Context, file: &IndexFile, fetch: impl FnOnce() -> Result<
     key.field(COMPACT_FORM);
     key.field(&file.sha256.0);
     let (dir, _) = ctx.cache.step(&key.digest(), |out| {
-        let text = compact(&unpack_index(&fetch()?)?)?;
+        let text = compact(&unpack_index(&fetch()?, LIST_BYTES_MAX)?)?;
         let path = out.join("packages");
         let mut file = File::create(&path).doing("create", &path)?;
         file.write_all(text.as_bytes()).doing("write", &path)
@@ -333,18 +335,22 @@ fn compact_list(ctx: &Context, file: &IndexFile, fetch: impl FnOnce() -> Result<
     fs::read_to_string(&path).doing("read", &path)
 }
 
-fn unpack_index(path: &Path) -> Result<String> {
+/// The text of an index, refused if it is longer than `limit`.
+fn unpack_index(path: &Path, limit: u64) -> Result<String> {
     let file = File::open(path).doing("open", path)?;
     let stream = stream::Stream::new_stream_decoder(XZ_MEMORY_MAX, stream::CONCATENATED)
         .map_err(|source| Error::new(Kind::Internal, "cannot set up xz").because(source))?;
     let mut text = String::new();
     XzDecoder::new_stream(BufReader::new(file), stream)
-        .take(LIST_BYTES_MAX + 1)
+        .take(limit.saturating_add(1))
         .read_to_string(&mut text)
-        .doing("unpack", path)?;
-    if u64::try_from(text.len()).unwrap_or(u64::MAX) > LIST_BYTES_MAX {
-        let text = format!("a list of packages is larger than {LIST_BYTES_MAX} bytes");
+        .map_err(|source| Error::new(Kind::Hostile, "a list of packages is damaged").because(source))?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > limit {
+        let text = format!("a list of packages is larger than {limit} bytes");
         return Err(Error::new(Kind::Hostile, text));
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests;

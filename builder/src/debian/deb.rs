@@ -46,7 +46,7 @@ pub fn data_tar(ctx: &Context, package: &Package) -> Result<DataTar> {
 }
 
 /// As [`data_tar`], for the package file `deb` with digest `sha256`.
-fn data_tar_of(ctx: &Context, deb: &Path, sha256: &Digest) -> Result<DataTar> {
+pub(super) fn data_tar_of(ctx: &Context, deb: &Path, sha256: &Digest) -> Result<DataTar> {
     let mut key = Hasher::default();
     key.field(b"coracle data.tar 0");
     key.field(&sha256.0);

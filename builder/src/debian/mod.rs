@@ -28,6 +28,8 @@ pub mod apt;
 pub mod archive;
 pub mod deb;
 pub mod deb822;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod index;
 pub mod mirror;
 pub mod openpgp;
@@ -37,6 +39,7 @@ pub mod release;
 pub mod resolve;
 pub mod tarball;
 pub mod unpack;
+pub mod vendor;
 pub mod version;
 
 pub use archive::{Archive, ArchiveOptions};
@@ -44,6 +47,7 @@ pub use index::Index;
 pub use mirror::{Mirrors, Wish};
 pub use package::fetch_all;
 pub use unpack::{merge_usr, unpack, unpack_all};
+pub use vendor::{vendor_indexes, vendor_packages};
 
 use crate::digest::Digest;
 use std::fmt;

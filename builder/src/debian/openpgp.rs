@@ -6,7 +6,7 @@ use pgp::{
     composed::{CleartextSignedMessage, Deserializable, SignedPublicKey, SignedPublicSubKey},
     crypto::hash::HashAlgorithm,
     packet::{KeyFlags, PublicKey, PublicSubkey, Signature, SignatureType},
-    types::{KeyDetails, Tag},
+    types::{KeyDetails, Tag, Timestamp},
 };
 use std::{fs, path::Path};
 
@@ -123,22 +123,22 @@ impl Keyring {
     fn add_key(&mut self, key: SignedPublicKey) {
         let primary = &key.primary_key;
         self.primaries.push(fingerprint(primary));
-        let Some(binding) = PrimaryBinding::of(&key) else {
+        let Some(binding) = Binding::of_primary(&key) else {
             return;
         };
         let created = u64::from(primary.created_at().as_secs());
         let primary_expires = binding.expires(created);
         for sub in &key.public_subkeys {
-            if let Some(expires) = sub_binding(primary, sub) {
-                let sub_created = u64::from(sub.key.created_at().as_secs());
-                let expires = expires.map(|after| sub_created.saturating_add(after));
-                self.signers.push(Signer {
-                    fingerprint: fingerprint(&sub.key),
-                    key: Key::Sub(sub.key.clone()),
-                    created: sub_created,
-                    expires: earliest(primary_expires, expires),
-                });
-            }
+            let Some(bound) = Binding::of_sub(primary, sub).filter(|bound| bound.may_sign) else {
+                continue;
+            };
+            let created = u64::from(sub.key.created_at().as_secs());
+            self.signers.push(Signer {
+                fingerprint: fingerprint(&sub.key),
+                key: Key::Sub(sub.key.clone()),
+                created,
+                expires: earliest(primary_expires, bound.expires(created)),
+            });
         }
         if binding.may_sign {
             self.signers.push(Signer {
@@ -261,14 +261,14 @@ impl Signer {
     }
 }
 
-/// What the newest self-signatures of a primary key say. There is none for a revoked or unsigned key.
-struct PrimaryBinding {
+/// What the newest signatures that bind a key say. There is none for a revoked or unsigned key.
+struct Binding {
     valid_for: Option<u64>,
     may_sign: bool,
 }
 
-impl PrimaryBinding {
-    fn of(key: &SignedPublicKey) -> Option<Self> {
+impl Binding {
+    fn of_primary(key: &SignedPublicKey) -> Option<Self> {
         let primary = &key.primary_key;
         let details = &key.details;
         if details.revocation_signatures.iter().any(|signature| signature.verify_key(primary).is_ok()) {
@@ -292,27 +292,30 @@ impl PrimaryBinding {
         })
     }
 
+    /// A subkey signs only if it says itself, too, that it belongs to the primary key.
+    fn of_sub(primary: &PublicKey, sub: &SignedPublicSubKey) -> Option<Self> {
+        let valid = || {
+            sub.signatures
+                .iter()
+                .filter(|signature| signature.verify_subkey_binding(primary, &sub.key).is_ok())
+        };
+        if valid().any(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation)) {
+            return None;
+        }
+        let binding = newest(valid())?;
+        let bound_back = binding
+            .embedded_signature()
+            .is_some_and(|back| back.verify_primary_key_binding(&sub.key, primary).is_ok());
+        Some(Self { valid_for: key_lifetime(binding), may_sign: binding.key_flags().sign() && bound_back })
+    }
+
     fn expires(&self, created: u64) -> Option<u64> {
         self.valid_for.map(|seconds| created.saturating_add(seconds))
     }
 }
 
-/// For a subkey that may sign: how long it is valid, if that is limited.
-fn sub_binding(primary: &PublicKey, sub: &SignedPublicSubKey) -> Option<Option<u64>> {
-    let valid = || {
-        sub.signatures.iter().filter(|signature| signature.verify_subkey_binding(primary, &sub.key).is_ok())
-    };
-    if valid().any(|signature| signature.typ() == Some(SignatureType::SubkeyRevocation)) {
-        return None;
-    }
-    let binding = newest(valid())?;
-    let back = binding.embedded_signature()?;
-    let bound_back = back.verify_primary_key_binding(&sub.key, primary).is_ok();
-    (binding.key_flags().sign() && bound_back).then(|| key_lifetime(binding))
-}
-
 fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>) -> Option<&'a Signature> {
-    signatures.max_by_key(|signature| signature.created().map(|time| time.as_secs()))
+    signatures.max_by_key(|signature| signature.created().map(Timestamp::as_secs))
 }
 
 fn may_sign(signature: &Signature) -> bool {
@@ -349,3 +352,6 @@ fn refused(why: &str) -> Error {
 fn error_in(what: &str, error: Error) -> Error {
     Error::new(error.kind(), format!("cannot use {what}")).because(error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Downloads at the same time.
-const PARALLEL: usize = 5;
+const PARALLEL: usize = 6;
 
 /// Fetches every package that the cache does not have, each verified by size and digest.
 pub fn fetch_all(ctx: &Context, mirrors: &Mirrors, packages: &[Package]) -> Result<()> {

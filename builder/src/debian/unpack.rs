@@ -112,3 +112,6 @@ fn moved(path: &TreePath) -> Result<TreePath> {
     }
     Ok(path.clone())
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,20 +6,24 @@ const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f2
 
 /// Entries as `name version: field value; field value`.
 fn index(entries: &[&str]) -> Index {
-    let mut text = String::new();
-    for entry in entries {
+    let stanza = |entry: &&str| {
         let (head, fields) = entry.split_once(':').unwrap_or((entry, ""));
         let (name, version) = head.split_once(' ').unwrap_or((head, "1"));
-        text += &format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nFilename: pool/{name}.deb\nSize: 1\n\
-             SHA256: {DIGEST}\n"
-        );
+        let mut lines = vec![
+            format!("Package: {name}"),
+            format!("Version: {version}"),
+            "Architecture: amd64".to_owned(),
+            format!("Filename: pool/{name}.deb"),
+            "Size: 1".to_owned(),
+            format!("SHA256: {DIGEST}"),
+        ];
         for field in fields.split(';').filter(|field| !field.trim().is_empty()) {
             let (field, value) = field.trim().split_once(' ').unwrap();
-            text += &format!("{field}: {value}\n");
+            lines.push(format!("{field}: {value}"));
         }
-        text.push('\n');
-    }
+        lines.join("\n")
+    };
+    let text = entries.iter().map(stanza).collect::<Vec<_>>().join("\n\n");
     Index::new("trixie", "amd64", vec![(Pocket::Main, compact(&text).unwrap())])
 }
 
@@ -84,27 +88,32 @@ fn every_unmet_dependency_is_told_with_its_chain_and_a_near_name() {
 
 #[test]
 fn a_distance_is_counted_in_letters() {
-    assert_eq!(distance_within("curn", "crun", 2), Some(2));
+    assert_eq!(distance_within("curn", "crun", 2), Some(1));
+    assert_eq!(distance_within("ngnix", "nginx", 2), Some(1));
+    assert_eq!(distance_within("crxx", "crun", 2), Some(2));
     assert_eq!(distance_within("crum", "crun", 2), Some(1));
     assert_eq!(distance_within("crun", "runc-tools", 2), None);
 }
 
+/// What a package depends on, in pairs of alternatives, and whether it provides the shared name.
+type Made = (Vec<(u8, u8)>, bool);
+
 /// A small archive where each package may depend on others by number, and some provide a shared name.
-fn archive() -> impl Strategy<Value = Vec<(Vec<(u8, u8)>, bool)>> {
+fn archive() -> impl Strategy<Value = Vec<Made>> {
     let dependencies = prop::collection::vec((0_u8..14, 0_u8..14), 0..4);
     prop::collection::vec((dependencies, any::<bool>()), 1..12)
 }
 
-fn entries(archive: &[(Vec<(u8, u8)>, bool)]) -> Vec<String> {
+fn entries(archive: &[Made]) -> Vec<String> {
     let name = |number: u8| {
         if number == 13 { "shared".to_owned() } else { format!("p{number}") }
     };
-    let entry = |(number, (dependencies, provides)): (usize, &(Vec<(u8, u8)>, bool))| {
+    let entry = |(number, (dependencies, provides)): (usize, &Made)| {
         let groups: Vec<String> =
             dependencies.iter().map(|(one, other)| format!("{} | {}", name(*one), name(*other))).collect();
         let mut text = format!("p{number} 1:");
         if !groups.is_empty() {
-            text += &format!("Depends {};", groups.join(", "));
+            text.extend(["Depends ", &groups.join(", "), ";"]);
         }
         if *provides {
             text += "Provides shared;";
