@@ -51,7 +51,7 @@ pub struct Bundle {
 /// source. Notes for the user go to the report.
 pub fn compile(ctx: &Context, declared: &Container, packages: Vec<Tree>, arch: Arch) -> Result<Bundle> {
     let image = match &declared.source {
-        Source::Packages(_) => source::from_packages(&packages)?,
+        Source::Packages(_) => source::from_packages(packages)?,
         Source::Oci { path, tag } => {
             source::from_image(ctx, &path.path, Wanted { arch, tag: tag.as_deref() })?
         }

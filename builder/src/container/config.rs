@@ -24,6 +24,8 @@ const PROFILE_BYTES_MAX: u64 = 1 << 20;
 const OPEN_FILES: (u64, u64) = (65_536, 524_288);
 /// Containers go before the device's own services when memory runs out.
 const OOM_SCORE: i32 = 300;
+/// What the kernel gives a control group.
+const CPU_WEIGHT: u16 = 100;
 /// What images expect to have by default: see capabilities(7).
 const USUAL_CAPABILITIES: [&str; 14] = [
     "CAP_AUDIT_WRITE",
@@ -97,10 +99,9 @@ pub fn config(declared: &Container, process: &Process, mounts: Mounts, arch: Arc
         linux.insert("seccomp".to_owned(), section);
     }
     out.insert("linux".to_owned(), linux);
-    let mut text = serde_json::to_string_pretty(&Value::Object(out))
+    let text = serde_json::to_vec(&Value::Object(out))
         .map_err(|source| Error::new(Kind::Internal, "cannot write config.json").because(source))?;
-    text.push('\n');
-    Ok(text.as_str().into())
+    Ok(text.into())
 }
 
 fn process_section(declared: &Container, process: &Process, capabilities: &[String]) -> Value {
@@ -158,13 +159,16 @@ fn resources(declared: &Container) -> Value {
         None => json!({"allow": true, "type": "c", "major": major, "access": "rwm"}),
     }));
     let memory = declared.memory.0;
-    json!({
+    let mut out = json!({
         "devices": devices,
         // Swap is counted with memory: the same number means none.
         "memory": {"limit": memory, "swap": memory},
         "pids": {"limit": declared.pids},
-        "unified": {"cpu.weight": declared.cpu_weight.to_string()},
-    })
+    });
+    if declared.cpu_weight != CPU_WEIGHT {
+        out["unified"] = json!({"cpu.weight": declared.cpu_weight.to_string()});
+    }
+    out
 }
 
 /// The system call filter in its two forms.

@@ -95,7 +95,7 @@ mod tests {
         match &tree.get(&TreePath::new(path).unwrap()).unwrap().kind {
             NodeKind::File(content) => String::from_utf8(content.read().unwrap()).unwrap(),
             NodeKind::HardLink(target) => format!("=> {target}"),
-            other => panic!("{other:?}"),
+            NodeKind::Dir | NodeKind::Symlink(_) | NodeKind::CharDevice { .. } => panic!("{path}"),
         }
     }
 

@@ -91,7 +91,7 @@ impl Mounts {
         Ok(())
     }
 
-    /// A directory in memory. It looks like the root's own, contents included.
+    /// A directory in memory. It has the mode and contents that the root's own has.
     fn memory(
         &mut self,
         declared: &Container,
@@ -99,16 +99,16 @@ impl Mounts {
         tree: &mut Tree,
         path: &TreePath,
     ) -> Result<()> {
-        let before = tree.get(&super::resolve::follow(tree, path)?).is_some();
+        let missing = tree.get(&super::resolve::follow(tree, path)?).is_none();
         let at = files::directory(tree, path.as_str())?;
-        let found = tree.get(&at).map_or_else(|| Meta::root(0o755), |node| node.meta.clone());
-        let meta = match path.as_str() {
-            _ if before => found,
-            "tmp" | "var/tmp" => Meta::root(0o1777),
-            "run" => found,
-            // A directory that only the manifest names is for the program.
-            _ => found.owned(process.user.uid, process.user.gid),
-        };
+        let mut meta = tree.get(&at).map_or_else(|| Meta::root(0o755), |node| node.meta.clone());
+        if missing && matches!(path.as_str(), "tmp" | "var/tmp") {
+            meta.mode = 0o1777;
+        }
+        // It is there to be written to: by the program, unless the image says by whom.
+        if meta.uid == 0 && meta.mode & 0o002 == 0 {
+            meta = meta.owned(process.user.uid, process.user.gid);
+        }
         let mut options = vec!["nosuid".to_owned(), "nodev".to_owned(), format!("mode={:o}", meta.mode)];
         if (meta.uid, meta.gid) != (0, 0) {
             options.extend([format!("uid={}", meta.uid), format!("gid={}", meta.gid)]);

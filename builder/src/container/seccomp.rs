@@ -68,10 +68,8 @@ impl Row {
             "clone" => Verdict::WithoutBits(CLONE_NAMESPACES),
             "personality" => Verdict::OneOf(&PERSONALITIES, EPERM),
             "socket" => Verdict::OneOf(&SOCKET_FAMILIES, EAFNOSUPPORT),
-            rule => match rule.strip_prefix("cap:")?.split('|').any(has) {
-                true => Verdict::Allow,
-                false => Verdict::Fail(EPERM),
-            },
+            rule if rule.strip_prefix("cap:")?.split('|').any(has) => Verdict::Allow,
+            _ => Verdict::Fail(EPERM),
         })
     }
 }

@@ -29,3 +29,6 @@ pub struct Image {
     /// What a person should know about it, a line each.
     pub notes: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests;

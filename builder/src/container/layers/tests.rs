@@ -182,15 +182,11 @@ impl Model {
                 self.0.entry(entry.path[..index].to_owned()).or_insert(None);
             }
             let is_dir = self.0.get(&entry.path) == Some(&None);
-            match entry.kind {
-                EntryKind::File { offset, .. } => {
-                    self.remove(&entry.path, true);
-                    self.0.insert(entry.path.clone(), Some(offset));
-                }
-                _ if is_dir => {}
-                _ => {
-                    self.0.insert(entry.path.clone(), None);
-                }
+            if let EntryKind::File { offset, .. } = entry.kind {
+                self.remove(&entry.path, true);
+                self.0.insert(entry.path.clone(), Some(offset));
+            } else if !is_dir {
+                self.0.insert(entry.path.clone(), None);
             }
         }
     }

@@ -189,11 +189,10 @@ mod tests {
     fn expected(verdict: Verdict, argument: u32) -> u32 {
         match verdict {
             Verdict::Allow => ALLOW,
-            Verdict::Fail(errno) => ERRNO | u32::from(errno),
             Verdict::WithoutBits(bits) if argument & bits == 0 => ALLOW,
             Verdict::WithoutBits(_) => ERRNO | u32::from(EPERM),
             Verdict::OneOf(values, _) if values.contains(&argument) => ALLOW,
-            Verdict::OneOf(_, errno) => ERRNO | u32::from(errno),
+            Verdict::Fail(errno) | Verdict::OneOf(_, errno) => ERRNO | u32::from(errno),
         }
     }
 

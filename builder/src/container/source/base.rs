@@ -159,7 +159,8 @@ fn passwd() -> String {
 }
 
 fn group() -> String {
-    GROUPS.into_iter().map(|(name, gid)| format!("{name}:*:{gid}:\n")).collect()
+    let line = |(name, gid): (&str, u32)| format!("{name}:*:{gid}:\n");
+    GROUPS.into_iter().map(line).collect()
 }
 
 #[cfg(test)]

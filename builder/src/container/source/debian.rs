@@ -29,10 +29,10 @@ pub const PRUNED: [&str; 13] = [
 ];
 
 /// The packages' files in one tree, without [`PRUNED`], and the files that every root file system has.
-pub fn from_packages(packages: &[Tree]) -> Result<Image> {
+pub fn from_packages(packages: Vec<Tree>) -> Result<Image> {
     let mut tree = Tree::new();
     for package in packages {
-        tree.merge(&TreePath::default(), &prune(&merge_usr(package)?)?)?;
+        tree.merge(&TreePath::default(), &prune(&merge_usr(&package)?)?)?;
     }
     base::complete(&mut tree)?;
     Ok(Image { tree, ..Image::default() })
@@ -48,13 +48,11 @@ fn prune(tree: &Tree) -> Result<Tree> {
             && let Some(NodeKind::File(content)) = tree.get(target).map(|node| &node.kind)
             && !is_kept(target, &NodeKind::File(content.clone()))
         {
-            node.kind = match moved.get(target) {
-                Some(name) => NodeKind::HardLink(name.clone()),
-                None => {
-                    let content = content.clone();
-                    moved.insert(target.clone(), path.clone());
-                    NodeKind::File(content)
-                }
+            node.kind = if let Some(name) = moved.get(target) {
+                NodeKind::HardLink(name.clone())
+            } else {
+                moved.insert(target.clone(), path.clone());
+                NodeKind::File(content.clone())
             };
         }
         out.insert(path.clone(), node)?;
@@ -90,7 +88,7 @@ mod tests {
         package.symlink("usr/share/doc/busybox-doc", "busybox").unwrap();
         package.file("usr/share/man/man1/busybox.1.gz", 0o644, "x").unwrap();
         package.file("usr/share/manual", 0o644, "kept").unwrap();
-        let image = from_packages(&[package]).unwrap();
+        let image = from_packages(vec![package]).unwrap();
         let paths = paths(&image.tree);
         for kept in ["usr/bin/busybox", "usr/share/doc/busybox/copyright", "usr/share/manual", "bin"] {
             assert!(paths.contains(&kept), "{kept}");
@@ -110,7 +108,7 @@ mod tests {
                 crate::tree::Node { meta: crate::tree::Meta::root(0o644), kind: NodeKind::HardLink(target) };
             package.insert(TreePath::new(name).unwrap(), node).unwrap();
         }
-        let tree = from_packages(&[package]).unwrap().tree;
+        let tree = from_packages(vec![package]).unwrap().tree;
         let kind = |path: &str| &tree.get(&TreePath::new(path).unwrap()).unwrap().kind;
         assert!(matches!(kind("usr/share/x/a"), NodeKind::File(_)));
         assert!(

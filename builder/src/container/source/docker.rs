@@ -32,7 +32,7 @@ pub(super) fn from_archive(ctx: &Context, blobs: &Blobs, wanted: Wanted<'_>) -> 
     let bytes = blobs.document(&name)?;
     let digest = Digest::of(&bytes);
     // The file is named by its digest; an archive that names it otherwise gives nothing to verify it against.
-    let stated = name.name().strip_suffix(".json").unwrap_or(name.name()).parse::<Digest>();
+    let stated = name.name().strip_suffix(".json").unwrap_or_else(|| name.name()).parse::<Digest>();
     if stated.is_ok_and(|stated| stated != digest) {
         return Err(Error::new(
             Kind::Digest,

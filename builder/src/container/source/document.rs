@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Kind, Result},
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Largest index, manifest or configuration: the limit registries have for manifests.
@@ -94,9 +95,9 @@ struct Process {
     #[serde(deserialize_with = "or_default")]
     user: String,
     #[serde(deserialize_with = "or_default")]
-    exposed_ports: BTreeMap<String, serde::de::IgnoredAny>,
+    exposed_ports: BTreeMap<String, Value>,
     #[serde(deserialize_with = "or_default")]
-    volumes: BTreeMap<String, serde::de::IgnoredAny>,
+    volumes: BTreeMap<String, Value>,
     #[serde(deserialize_with = "or_default")]
     stop_signal: String,
 }

@@ -160,8 +160,9 @@ fn is_tagged(entry: &Descriptor, tag: &str) -> bool {
 }
 
 fn tags(entries: &[Descriptor]) -> String {
-    let name =
-        |entry: &Descriptor| entry.annotations.get(FULL_NAME).or(entry.annotations.get(REF_NAME)).cloned();
+    let name = |entry: &Descriptor| {
+        entry.annotations.get(FULL_NAME).or_else(|| entry.annotations.get(REF_NAME)).cloned()
+    };
     listed(entries.iter().filter_map(name))
 }
 

@@ -79,9 +79,11 @@ impl Walk<'_> {
         let kind = found.file_type();
         let (mode, node) = if kind.is_symlink() {
             let target = fs::read_link(&path).doing("read link", &path)?;
-            let target = target.into_os_string().into_string();
-            let bad = || Error::new(Kind::Hostile, format!("link {} does not lead to UTF-8", path.display()));
-            (0o777, NodeKind::Symlink(target.or_else(|_| Err(bad()))?))
+            let Ok(target) = target.into_os_string().into_string() else {
+                let text = format!("link {} does not lead to UTF-8", path.display());
+                return Err(Error::new(Kind::Hostile, text));
+            };
+            (0o777, NodeKind::Symlink(target))
         } else if kind.is_dir() {
             (0o755, NodeKind::Dir)
         } else if kind.is_file() {
