@@ -38,6 +38,7 @@ pub(super) struct Supervisor {
     messages: VecDeque<Message>,
     board: Board,
     is_ready: bool,
+    is_settled: bool,
     is_stopping: bool,
     has_orphans: bool,
 }
@@ -72,6 +73,7 @@ impl Supervisor {
             messages: VecDeque::new(),
             board: Board::default(),
             is_ready: false,
+            is_settled: false,
             is_stopping: false,
             has_orphans: false,
         }
@@ -81,7 +83,6 @@ impl Supervisor {
     pub(super) fn run(mut self) -> Result<(), ServiceError> {
         // The containers that need nothing are on their way before anything else is done.
         self.handle_events();
-        self.settle();
         while !(self.is_stopping && self.containers.iter().all(|each| each.state.is_ended())) {
             self.turn()?;
         }
@@ -93,19 +94,25 @@ impl Supervisor {
         self.begin.elapsed()
     }
 
-    /// What could wait until the first containers were on their way. None of it is worth ending for.
+    /// What can wait until the first containers run: it would slow their start, the move to another control group most of
+    /// all, since it holds up every fork in the machine. None of it is worth ending for.
     fn settle(&mut self) {
+        if self.is_settled || self.containers.iter().any(Supervised::is_starting) {
+            return;
+        }
+        self.is_settled = true;
         if let Err(error) = cgroup::settle() {
             self.around.log.failure(Level::Warning, &error);
         }
         if let Err(error) = self.board.open() {
             self.around.log.failure(Level::Warning, &error);
         }
-        self.tell_outside();
     }
 
-    /// One turn of the loop: wait, take what came, act on it, tell about it.
+    /// One turn of the loop: tell what is new, wait, take what came, act on it.
     fn turn(&mut self) -> Result<(), ServiceError> {
+        self.settle();
+        self.tell_outside();
         let (wake, outputs) = self.wait()?;
         for order in wake.orders {
             self.obey(&order);
@@ -124,7 +131,6 @@ impl Supervisor {
         }
         self.handle_events();
         self.around.console.write(self.now());
-        self.tell_outside();
         Ok(())
     }
 
