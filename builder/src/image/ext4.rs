@@ -34,6 +34,8 @@ const LOST_AND_FOUND_BLOCKS: u64 = 4;
 const SYMLINK_INLINE_MAX: usize = 59;
 /// Bytes of a directory entry before its name.
 const DIR_ENTRY_BYTES: u64 = 8;
+/// The fewest blocks that are tried.
+const BLOCKS_MIN: u64 = 64;
 /// How often the size is corrected before giving up.
 const ATTEMPTS_MAX: u32 = 12;
 const DEADLINE: Duration = Duration::from_mins(10);
@@ -163,7 +165,7 @@ fn make(
 fn is_full(error: &Error) -> bool {
     let text = error.render();
     error.kind() == Kind::Tool
-        && ["Could not allocate block", "No free space", "too small"].iter().any(|words| text.contains(words))
+        && ["Could not allocate block", "No free space", "Not enough space"].iter().any(|words| text.contains(words))
 }
 
 /// What a tree needs.
@@ -205,7 +207,7 @@ impl Measure {
 
     /// Blocks of the whole file system.
     fn blocks(self) -> u64 {
-        let mut total = self.data;
+        let mut total = self.data.max(BLOCKS_MIN);
         loop {
             let needed = self.data + self.overhead(total.div_ceil(BLOCKS_PER_GROUP));
             if needed <= total {

@@ -1,6 +1,7 @@
 //! Writing a new file so that what is zero takes no room.
 
 use crate::error::{Doing, Result};
+use rustix::{fs::SeekFrom, io::Errno};
 use std::{
     fs::File,
     os::unix::fs::FileExt,
@@ -59,6 +60,28 @@ impl SparseFile {
     /// Makes what was written durable.
     pub(super) fn sync(&self) -> Result<()> {
         self.file.sync_data().doing("sync", &self.path)
+    }
+}
+
+/// Copies a file to the new file `out`, `bytes` long, leaving out what is zero. Holes are passed over without being read.
+pub fn duplicate(source: &Path, out: &Path, bytes: u64) -> Result<()> {
+    let file = File::open(source).doing("open", source)?;
+    let copy = SparseFile::new(File::create(out).doing("create", out)?, out, bytes)?;
+    let mut buffer = vec![0; BUFFER];
+    let mut at = 0;
+    loop {
+        at = match rustix::fs::seek(&file, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            // There is nothing but holes from here on.
+            Err(Errno::NXIO) => return Ok(()),
+            Err(error) => return Err(std::io::Error::from(error)).doing("seek in", source),
+        };
+        let n = fill(&file, &mut buffer, at).doing("read", source)?;
+        if n == 0 {
+            return Ok(());
+        }
+        copy.write(at, &buffer[..n])?;
+        at = at.saturating_add(u64::try_from(n).unwrap_or(u64::MAX));
     }
 }
 
