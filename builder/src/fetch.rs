@@ -53,7 +53,7 @@ impl Default for Patience {
             connect: Duration::from_secs(20),
             stall: Duration::from_secs(30),
             total: Duration::from_mins(30),
-            attempts: 5,
+            attempts: 4,
             pause: Duration::from_secs(1),
         }
     }
