@@ -70,6 +70,12 @@ impl Discipline {
         self.failures = self.failures.saturating_add(1);
     }
 
+    /// The kernel refused the correction: the clock is as good as never set.
+    pub(super) fn not_applied(&mut self) {
+        self.synced = false;
+        self.failed();
+    }
+
     /// Takes in the sample to go by; for `elapsed` seconds the clock has run at its own rate, drift corrected, alone.
     pub(super) fn correct(&mut self, sample: &Sample, elapsed: i64) -> Correction {
         self.failures = 0;
@@ -207,6 +213,15 @@ mod tests {
         assert_eq!(pauses, [4, 8, 16, 32, 64, 128, 256, 512, 512, 512]);
         discipline.correct(&sample(0), 0);
         assert_eq!(discipline.pause(), SHORTEST_PAUSE);
+    }
+
+    #[test]
+    fn a_correction_that_was_not_applied_does_not_count() {
+        let mut discipline = Discipline::new();
+        discipline.correct(&sample(2 * STEP), 0);
+        discipline.not_applied();
+        assert!(!discipline.is_synced());
+        assert_eq!(discipline.correct(&sample(2 * STEP), 0), Correction::Step(2 * STEP));
     }
 
     #[test]

@@ -231,7 +231,7 @@ impl Service {
         };
         if let Err(error) = self.correct(server, &sample, now) {
             self.log.error(&format!("cannot correct the clock: {error}"));
-            self.discipline.failed();
+            self.discipline.not_applied();
         }
         self.rest(now)
     }

@@ -6,6 +6,7 @@
 mod dhcp;
 mod files;
 mod kernel;
+mod leases;
 mod managed;
 mod netlink;
 mod rdnss;
