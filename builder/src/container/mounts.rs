@@ -59,9 +59,10 @@ impl Mounts {
                 Place::Volume(volume) => mounts.volume(volume, process, tree)?,
             }
         }
-        match declared.network {
-            NetworkMode::Host => mounts.name_servers(tree)?,
-            NetworkMode::None => {}
+        // A list of name servers of the manifest's own stays.
+        let own = declared.files.iter().any(|file| file.path.as_str() == "/etc/resolv.conf");
+        if declared.network == NetworkMode::Host && !own {
+            mounts.name_servers(tree)?;
         }
         Ok(mounts)
     }

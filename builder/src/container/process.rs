@@ -17,7 +17,7 @@ use std::{io::Read, path::Path};
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// SIGTERM.
 const STOP_SIGNAL: u8 = 15;
-/// Links to a link to a file: one step is what trees have.
+/// What of an ELF header says for which processor the program is.
 const ELF_HEADER_BYTES: usize = 20;
 
 /// What is run.

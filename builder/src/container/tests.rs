@@ -268,6 +268,16 @@ fn files_of_the_manifest_come_over_the_image_and_links_in_it_stay_inside() {
 }
 
 #[test]
+fn name_servers_come_from_the_device_unless_the_manifest_has_its_own() {
+    let (tree, config, _) = compiled("command = [\"busybox\"]\n");
+    assert_eq!(mount(&config, mounts::NETWORK_DIR)["source"], mounts::NETWORK_DIR);
+    assert!(matches!(&in_rootfs(&tree, "etc/resolv.conf").unwrap().kind, NodeKind::Symlink(_)));
+    let own = "[[container.file]]\npath = \"/etc/resolv.conf\"\ncontent = \"nameserver ::1\"\n";
+    let (tree, _, _) = compiled(&format!("command = [\"busybox\"]\n{own}"));
+    assert!(matches!(&in_rootfs(&tree, "etc/resolv.conf").unwrap().kind, NodeKind::File(_)));
+}
+
+#[test]
 fn an_ephemeral_root_is_the_overlay_that_the_device_mounts() {
     let (_, config, device) = compiled("command = [\"busybox\"]\nroot = \"ephemeral\"\n");
     assert_eq!(config["root"]["path"], "/run/coracle/containers/web/rootfs");
