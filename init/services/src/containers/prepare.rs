@@ -5,15 +5,15 @@ use coracle_format::device::{Container, ContainerRoot, Volume};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// Directories of the running containers.
 pub(super) const RUN: &str = "/run/coracle/containers";
-/// The name servers' file that containers share with the machine.
-const RESOLV_CONF: &str = "/run/coracle/resolv.conf";
+/// The directory of the network service, which containers see: it has the name servers. They may be there first.
+const NETWORK: &str = "/run/coracle/network";
 /// Volumes are below it.
 const STATE: &str = "/state";
 /// Every volume's path begins with it.
@@ -52,14 +52,8 @@ impl Paths {
 
 /// Makes what all containers share. Done once, before the first start.
 pub(super) fn prepare_all() -> Result<(), ServiceError> {
-    make_directories(Path::new(RUN))?;
-    // A container is bound to this file, so it must be there before the network is.
-    File::options()
-        .create(true)
-        .append(true)
-        .open(RESOLV_CONF)
-        .map(drop)
-        .map_err(|source| failed("make", Path::new(RESOLV_CONF), source))
+    fs::create_dir_all(RUN).map_err(|source| failed("make the directory", Path::new(RUN), source))?;
+    make_directory(Path::new(NETWORK))
 }
 
 /// Makes what one container needs for its next start.
@@ -218,10 +212,6 @@ fn make_directory(path: &Path) -> Result<(), ServiceError> {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(failed("make the directory", path, error.into())),
     }
-}
-
-fn make_directories(path: &Path) -> Result<(), ServiceError> {
-    fs::create_dir_all(path).map_err(|source| failed("make the directory", path, source))
 }
 
 /// A failed action on a path.

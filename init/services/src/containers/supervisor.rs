@@ -25,6 +25,13 @@ const RESEND: Duration = Duration::from_millis(50);
 /// How long the console may take for the last lines at the end.
 const LAST_LINES: Duration = Duration::from_millis(300);
 
+/// Where things are going.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    Forward,
+    Stopping,
+}
+
 /// The service at work.
 #[derive(Debug)]
 pub(super) struct Supervisor {
@@ -39,7 +46,7 @@ pub(super) struct Supervisor {
     board: Board,
     is_ready: bool,
     is_settled: bool,
-    is_stopping: bool,
+    course: Course,
     has_orphans: bool,
 }
 
@@ -74,7 +81,7 @@ impl Supervisor {
             board: Board::default(),
             is_ready: false,
             is_settled: false,
-            is_stopping: false,
+            course: Course::Forward,
             has_orphans: false,
         }
     }
@@ -83,7 +90,7 @@ impl Supervisor {
     pub(super) fn run(mut self) -> Result<(), ServiceError> {
         // The containers that need nothing are on their way before anything else is done.
         self.handle_events();
-        while !(self.is_stopping && self.containers.iter().all(|each| each.state.is_ended())) {
+        while !(self.course == Course::Stopping && self.containers.iter().all(|each| each.state.is_ended())) {
             self.turn()?;
         }
         self.publish(Due::Now);
@@ -182,7 +189,7 @@ impl Supervisor {
                 Event::Available(self.available)
             }
             Message::Stop => {
-                self.is_stopping = true;
+                self.course = Course::Stopping;
                 Event::Stop
             }
             // These are ours to send; PID 1 has no reason to.
