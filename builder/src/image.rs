@@ -12,7 +12,7 @@ pub mod id;
 pub mod initramfs;
 pub mod inspect;
 pub mod slot;
-mod sparse;
+pub mod sparse;
 pub mod tar;
 pub mod uki;
 pub mod verity;

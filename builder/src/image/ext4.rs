@@ -165,7 +165,9 @@ fn make(
 fn is_full(error: &Error) -> bool {
     let text = error.render();
     error.kind() == Kind::Tool
-        && ["Could not allocate block", "No free space", "Not enough space"].iter().any(|words| text.contains(words))
+        && ["Could not allocate block", "No free space", "Not enough space"]
+            .iter()
+            .any(|words| text.contains(words))
 }
 
 /// What a tree needs.

@@ -12,6 +12,7 @@ mod tests;
 use crate::{guid::Guid, layout::Role};
 use alloc::{string::String, vec, vec::Vec};
 use core::fmt;
+use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
 pub use edit::{NoRoom, Size};
 
@@ -24,6 +25,8 @@ pub const ENTRIES_BYTES: usize = 128 * 128;
 /// The block of the primary header.
 pub const PRIMARY_LBA: u64 = 1;
 
+/// Without a lookup table: the selector has to stay small, and a table is soon summed.
+const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 const SIGNATURE: [u8; 8] = *b"EFI PART";
 const REVISION: u32 = 0x0001_0000;
 const HEADER_BYTES: usize = 92;
@@ -281,7 +284,7 @@ impl Table {
             return Err(NotATable::HeaderChecksum);
         }
         let laid_out = check_header(disk, place, block)?;
-        if u32::from_le_bytes(take(block, 88)) != crc32fast::hash(entries) {
+        if u32::from_le_bytes(take(block, 88)) != CRC.checksum(entries) {
             return Err(NotATable::EntriesChecksum);
         }
         let table = Self {
@@ -350,7 +353,7 @@ impl Table {
                 Write { lba: self.geometry().entries_lba(place), bytes: entries.clone() },
                 Write {
                     lba: self.geometry().header_lba(place),
-                    bytes: self.encode_header(place, crc32fast::hash(&entries)),
+                    bytes: self.encode_header(place, CRC.checksum(&entries)),
                 },
             ]
         };
@@ -511,11 +514,11 @@ fn parse_entry(number: u32, entry: &[u8]) -> Option<Partition> {
 
 /// The checksum of a header, its own field taken as zero.
 fn header_crc(block: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&block[..HEADER_CRC.start]);
-    hasher.update(&[0; 4]);
-    hasher.update(&block[HEADER_CRC.end..HEADER_BYTES]);
-    hasher.finalize()
+    let mut digest = CRC.digest();
+    digest.update(&block[..HEADER_CRC.start]);
+    digest.update(&[0; 4]);
+    digest.update(&block[HEADER_CRC.end..HEADER_BYTES]);
+    digest.finalize()
 }
 
 /// `N` bytes at a position that the caller knows to be inside.
