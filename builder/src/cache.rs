@@ -36,28 +36,19 @@ impl Cache {
             let path = root.join(name);
             fs::create_dir_all(&path).doing("create cache directory", &path)?;
         }
-        let root = root
-            .canonicalize()
-            .doing("resolve cache directory", &root)?;
+        let root = root.canonicalize().doing("resolve cache directory", &root)?;
         Ok(Self { root })
     }
 
     /// The directory that `CORACLE_CACHE`, `XDG_CACHE_HOME` or `HOME` names, in this order.
     pub fn default_root() -> Result<PathBuf> {
-        let set = |name: &str| {
-            env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         set("CORACLE_CACHE")
             .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("coracle")))
             .or_else(|| set("HOME").map(|dir| dir.join(".cache/coracle")))
             .ok_or_else(|| {
-                Error::new(
-                    Kind::Usage,
-                    "cannot find a cache directory: HOME is not set",
-                )
-                .hint("set CORACLE_CACHE=DIR")
+                Error::new(Kind::Usage, "cannot find a cache directory: HOME is not set")
+                    .hint("set CORACLE_CACHE=DIR")
             })
     }
 
@@ -83,9 +74,7 @@ impl Cache {
         let mut hasher = Hasher::default();
         let mut buffer = vec![0; 1 << 16];
         loop {
-            let n = reader
-                .read(&mut buffer)
-                .doing("read into cache", file.path())?;
+            let n = reader.read(&mut buffer).doing("read into cache", file.path())?;
             if n == 0 {
                 break;
             }
@@ -120,28 +109,18 @@ impl Cache {
     pub fn keep(&self, file: tempfile::NamedTempFile, digest: &Digest) -> Result<PathBuf> {
         let path = self.object_path(digest);
         file.as_file().sync_all().doing("sync", file.path())?;
-        file.persist(&path)
-            .map_err(|error| error.error)
-            .doing("store", &path)?;
+        file.persist(&path).map_err(|error| error.error).doing("store", &path)?;
         Ok(path)
     }
 
     /// The output directory of the step `key`: made by `make` in a fresh directory the first time, kept afterwards.
     /// Concurrent runs wait for each other. Returns the directory and whether it was there already.
-    pub fn step(
-        &self,
-        key: &Digest,
-        make: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<(PathBuf, Origin)> {
+    pub fn step(&self, key: &Digest, make: impl FnOnce(&Path) -> Result<()>) -> Result<(PathBuf, Origin)> {
         self.keyed("steps", key, make)
     }
 
     /// As [`Cache::step`], below `tools/`.
-    pub fn tools(
-        &self,
-        key: &Digest,
-        make: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<(PathBuf, Origin)> {
+    pub fn tools(&self, key: &Digest, make: impl FnOnce(&Path) -> Result<()>) -> Result<(PathBuf, Origin)> {
         self.keyed("tools", key, make)
     }
 
@@ -201,14 +180,8 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path().join("steps")).unwrap().count(), 0);
         assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
         let (path, origin) = cache.step(&key, |_| Ok(())).unwrap();
-        assert_eq!(
-            (origin, fs::read_dir(path).unwrap().count()),
-            (Origin::Made, 0)
-        );
-        assert_eq!(
-            cache.step(&key, |_| panic!("made twice")).unwrap().1,
-            Origin::Cached
-        );
+        assert_eq!((origin, fs::read_dir(path).unwrap().count()), (Origin::Made, 0));
+        assert_eq!(cache.step(&key, |_| panic!("made twice")).unwrap().1, Origin::Cached);
     }
 
     #[test]

@@ -35,12 +35,7 @@ pub struct Context {
 impl Context {
     /// A context over `cache` that may use the network.
     pub fn new(cache: Cache, report: Report) -> Self {
-        Self {
-            cache,
-            report,
-            network: Network::Online,
-            cancel: Arc::default(),
-        }
+        Self { cache, report, network: Network::Online, cancel: Arc::default() }
     }
 
     /// An error once the user has asked to stop; long loops call this.

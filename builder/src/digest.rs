@@ -39,9 +39,7 @@ impl Hasher {
     /// Takes more bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.sha.update(bytes);
-        self.bytes = self
-            .bytes
-            .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        self.bytes = self.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     }
 
     /// Bytes taken so far.
@@ -128,18 +126,9 @@ mod tests {
     #[test]
     fn text_form_round_trips_and_rejects_look_alikes() {
         let digest = Digest::of(b"abc");
-        assert_eq!(
-            digest.to_string(),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(digest.to_string().parse(), Ok(digest));
-        for bad in [
-            "",
-            "ba78",
-            &digest.to_string().to_uppercase(),
-            &"+1".repeat(32),
-            &"é".repeat(32),
-        ] {
+        for bad in ["", "ba78", &digest.to_string().to_uppercase(), &"+1".repeat(32), &"é".repeat(32)] {
             assert_eq!(bad.parse::<Digest>(), Err(NotADigest), "{bad}");
         }
     }

@@ -6,13 +6,25 @@ use std::{error::Error as StdError, fmt, io, path::Path};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// 0: done.
-    Done = 0,
+    Done,
     /// 1: the work failed.
-    Failed = 1,
+    Failed,
     /// 2: usage or manifest wrong, nothing touched.
-    Usage = 2,
+    Usage,
     /// 3: refused: signature, digest, version, policy.
-    Refused = 3,
+    Refused,
+}
+
+impl Exit {
+    /// The number the process ends with.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+        }
+    }
 }
 
 /// The class of an error: decides the exit code, and is the stable word that `--json` prints.
@@ -53,9 +65,7 @@ impl Kind {
     pub const fn exit(self) -> Exit {
         match self {
             Self::Usage => Exit::Usage,
-            Self::Digest | Self::Signature | Self::Stale | Self::Hostile | Self::Locked => {
-                Exit::Refused
-            }
+            Self::Digest | Self::Signature | Self::Stale | Self::Hostile | Self::Locked => Exit::Refused,
             Self::NotFound
             | Self::Io
             | Self::Network
@@ -104,12 +114,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error that says what was attempted, on what, and why it failed.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self(Box::new(Parts {
-            kind,
-            message: message.into(),
-            hint: None,
-            source: None,
-        }))
+        Self(Box::new(Parts { kind, message: message.into(), hint: None, source: None }))
     }
 
     /// With what to do next.
@@ -143,11 +148,7 @@ impl Error {
         let mut source = self.source();
         while let Some(cause) = source {
             for (index, line) in cause.to_string().lines().enumerate() {
-                out += if index == 0 {
-                    "  caused by: "
-                } else {
-                    "             "
-                };
+                out += if index == 0 { "  caused by: " } else { "             " };
                 out += line;
                 out.push('\n');
             }

@@ -28,13 +28,7 @@ use coracle_format::device::Module;
 use hardware::{BASE, Stage, When, Wish};
 use index::{Entry, Index};
 use resolve::{Origin, Plan, Wanted};
-use std::{
-    collections::BTreeSet,
-    fmt,
-    fs::File,
-    io::Write as _,
-    path::Path,
-};
+use std::{collections::BTreeSet, fmt, fs::File, io::Write as _, path::Path};
 
 /// The directory of module files on the device, in the initramfs and in the root alike.
 pub const MODULE_DIR: &str = "/usr/lib/modules";
@@ -118,9 +112,9 @@ impl<'a> Kernel<'a> {
         })?;
         let digest_file = dir.join("image.sha256");
         let digest = std::fs::read_to_string(&digest_file).doing("read", &digest_file)?;
-        let digest = digest
-            .parse()
-            .map_err(|source| Error::new(Kind::Io, format!("{} is damaged", digest_file.display())).because(source))?;
+        let digest = digest.parse().map_err(|source| {
+            Error::new(Kind::Io, format!("{} is damaged", digest_file.display())).because(source)
+        })?;
         let image = dir.join("image");
         let bytes = image.metadata().doing("inspect", &image)?.len();
         Ok(Self {

@@ -95,10 +95,7 @@ impl fmt::Debug for Report {
 impl Report {
     /// Sends every event to `sink`.
     pub fn new(sink: Arc<dyn Sink>) -> Self {
-        Self {
-            sink,
-            next: Arc::new(AtomicU64::new(1)),
-        }
+        Self { sink, next: Arc::new(AtomicU64::new(1)) }
     }
 
     /// Shows nothing.
@@ -113,16 +110,8 @@ impl Report {
     /// Begins a step. Ends as failed unless [`Step::done`] is called.
     pub fn step(&self, name: impl Into<String>) -> Step {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.sink.event(&Event::Started {
-            id,
-            name: name.into(),
-        });
-        Step {
-            report: self.clone(),
-            id,
-            begun: Instant::now(),
-            done: false,
-        }
+        self.sink.event(&Event::Started { id, name: name.into() });
+        Step { report: self.clone(), id, begun: Instant::now(), done: false }
     }
 
     /// Shows a line with `-v`.
@@ -141,10 +130,7 @@ impl Report {
     }
 
     fn note(&self, level: Level, text: impl Into<String>) {
-        self.sink.event(&Event::Note {
-            level,
-            text: text.into(),
-        });
+        self.sink.event(&Event::Note { level, text: text.into() });
     }
 }
 
@@ -160,23 +146,14 @@ pub struct Step {
 impl Step {
     /// Tells how far it is.
     pub fn progress(&self, done: u64, total: u64, unit: Unit) {
-        self.report.sink.event(&Event::Progress {
-            id: self.id,
-            done,
-            total,
-            unit,
-        });
+        self.report.sink.event(&Event::Progress { id: self.id, done, total, unit });
     }
 
     /// Ends it well, with what came of it.
     pub fn done(mut self, note: impl Into<String>) {
         self.done = true;
         let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.report.sink.event(&Event::Finished {
-            id: self.id,
-            note: note.into(),
-            ms,
-        });
+        self.report.sink.event(&Event::Finished { id: self.id, note: note.into(), ms });
     }
 }
 

@@ -27,10 +27,7 @@ impl TreePath {
     pub fn new(path: &str) -> Result<Self> {
         let bad = |why: &str| Error::new(Kind::Hostile, format!("path {path:?} {why}"));
         let mut out = String::with_capacity(path.len());
-        for component in path
-            .split('/')
-            .filter(|component| !matches!(*component, "" | "."))
-        {
+        for component in path.split('/').filter(|component| !matches!(*component, "" | ".")) {
             if component == ".." {
                 return Err(bad("climbs out of its tree with \"..\""));
             }
@@ -128,12 +125,7 @@ pub struct Meta {
 impl Meta {
     /// `mode`, owned by root.
     pub fn root(mode: u16) -> Self {
-        Self {
-            mode,
-            uid: 0,
-            gid: 0,
-            xattrs: BTreeMap::new(),
-        }
+        Self { mode, uid: 0, gid: 0, xattrs: BTreeMap::new() }
     }
 
     /// The same for another owner.
@@ -194,12 +186,7 @@ pub enum Content {
 impl Content {
     /// A whole file on disk whose bytes have digest `identity`.
     pub fn file(path: &Path, bytes: u64, identity: Digest) -> Self {
-        Self::Slice {
-            file: path.into(),
-            offset: 0,
-            bytes,
-            identity,
-        }
+        Self::Slice { file: path.into(), offset: 0, bytes, identity }
     }
 
     /// A range of the cache object `digest` stored at `file`.
@@ -208,12 +195,7 @@ impl Content {
         hasher.field(&digest.0);
         hasher.update(&offset.to_le_bytes());
         hasher.update(&bytes.to_le_bytes());
-        Self::Slice {
-            file: Arc::clone(file),
-            offset,
-            bytes,
-            identity: hasher.digest(),
-        }
+        Self::Slice { file: Arc::clone(file), offset, bytes, identity: hasher.digest() }
     }
 
     /// Length in bytes.
@@ -241,24 +223,14 @@ impl Content {
     pub fn open(&self) -> Result<Box<dyn Read + Send>> {
         match self {
             Self::Bytes(bytes) => Ok(Box::new(Cursor::new(Arc::clone(bytes)))),
-            Self::Slice {
-                file,
-                offset,
-                bytes,
-                ..
-            } => {
+            Self::Slice { file, offset, bytes, .. } => {
                 let mut handle = File::open(file).doing("open", file)?;
                 let size = handle.metadata().doing("inspect", file)?.len();
                 if offset.checked_add(*bytes).is_none_or(|end| end > size) {
-                    let short = io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "file is shorter than expected",
-                    );
+                    let short = io::Error::new(io::ErrorKind::UnexpectedEof, "file is shorter than expected");
                     return Err(short).doing("read", file);
                 }
-                handle
-                    .seek(SeekFrom::Start(*offset))
-                    .doing("seek in", file)?;
+                handle.seek(SeekFrom::Start(*offset)).doing("seek in", file)?;
                 Ok(Box::new(handle.take(*bytes)))
             }
         }
@@ -267,9 +239,7 @@ impl Content {
     /// All bytes.
     pub fn read(&self) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        self.open()?
-            .read_to_end(&mut out)
-            .doing("read", Path::new("file content"))?;
+        self.open()?.read_to_end(&mut out).doing("read", Path::new("file content"))?;
         Ok(out)
     }
 }
@@ -307,18 +277,21 @@ impl Default for Tree {
 impl Tree {
     /// A tree with its root directory.
     pub fn new() -> Self {
-        let root = Node {
-            meta: Meta::root(0o755),
-            kind: NodeKind::Dir,
-        };
-        Self {
-            nodes: BTreeMap::from([(TreePath::default(), root)]),
-        }
+        let root = Node { meta: Meta::root(0o755), kind: NodeKind::Dir };
+        Self { nodes: BTreeMap::from([(TreePath::default(), root)]) }
     }
 
     /// The node at `path`; links are not followed.
     pub fn get(&self, path: &TreePath) -> Option<&Node> {
         self.nodes.get(path)
+    }
+
+    /// The regular file at `path`.
+    pub fn content(&self, path: &str) -> Result<Content> {
+        match self.get(&TreePath::new(path)?).map(|node| &node.kind) {
+            Some(NodeKind::File(content)) => Ok(content.clone()),
+            _ => Err(Error::new(Kind::NotFound, format!("there is no file /{path} where one was expected"))),
+        }
     }
 
     /// All nodes, directories before what they contain, the root first.
@@ -344,15 +317,8 @@ impl Tree {
         if let Some(old) = self.nodes.get(&path)
             && is_dir(old) != is_dir(&node)
         {
-            let what = if is_dir(old) {
-                "a directory"
-            } else {
-                "not a directory"
-            };
-            return Err(Error::new(
-                Kind::Hostile,
-                format!("cannot put {path}: it is {what} already"),
-            ));
+            let what = if is_dir(old) { "a directory" } else { "not a directory" };
+            return Err(Error::new(Kind::Hostile, format!("cannot put {path}: it is {what} already")));
         }
         self.nodes.insert(path, node);
         Ok(())
@@ -369,19 +335,10 @@ impl Tree {
                 | NodeKind::Symlink(_)
                 | NodeKind::HardLink(_)
                 | NodeKind::CharDevice { .. },
-            ) => Err(Error::new(
-                Kind::Hostile,
-                format!("cannot put {path}: {parent} is not a directory"),
-            )),
+            ) => Err(Error::new(Kind::Hostile, format!("cannot put {path}: {parent} is not a directory"))),
             None => {
                 self.make_parents(&parent)?;
-                self.nodes.insert(
-                    parent,
-                    Node {
-                        meta: Meta::root(0o755),
-                        kind: NodeKind::Dir,
-                    },
-                );
+                self.nodes.insert(parent, Node { meta: Meta::root(0o755), kind: NodeKind::Dir });
                 Ok(())
             }
         }
@@ -389,30 +346,18 @@ impl Tree {
 
     /// Puts a regular file.
     pub fn file(&mut self, path: &str, mode: u16, content: impl Into<Content>) -> Result<()> {
-        let node = Node {
-            meta: Meta::root(mode),
-            kind: NodeKind::File(content.into()),
-        };
+        let node = Node { meta: Meta::root(mode), kind: NodeKind::File(content.into()) };
         self.insert(TreePath::new(path)?, node)
     }
 
     /// Puts a directory.
     pub fn dir(&mut self, path: &str, mode: u16) -> Result<()> {
-        self.insert(
-            TreePath::new(path)?,
-            Node {
-                meta: Meta::root(mode),
-                kind: NodeKind::Dir,
-            },
-        )
+        self.insert(TreePath::new(path)?, Node { meta: Meta::root(mode), kind: NodeKind::Dir })
     }
 
     /// Puts a symbolic link.
     pub fn symlink(&mut self, path: &str, target: &str) -> Result<()> {
-        let node = Node {
-            meta: Meta::root(0o777),
-            kind: NodeKind::Symlink(target.to_owned()),
-        };
+        let node = Node { meta: Meta::root(0o777), kind: NodeKind::Symlink(target.to_owned()) };
         self.insert(TreePath::new(path)?, node)
     }
 
@@ -423,8 +368,7 @@ impl Tree {
             self.nodes.retain(|at, _| at.is_root());
         } else {
             let below = format!("{}/", path.as_str());
-            self.nodes
-                .retain(|at, _| at != path && !at.as_str().starts_with(&below));
+            self.nodes.retain(|at, _| at != path && !at.as_str().starts_with(&below));
         }
         before != self.nodes.len()
     }
@@ -484,19 +428,8 @@ mod tests {
 
     #[test]
     fn paths_that_climb_out_are_refused() {
-        for bad in [
-            "..",
-            "a/../b",
-            "/../etc/passwd",
-            "a\0b",
-            &"x".repeat(256),
-            &"abc/".repeat(1200),
-        ] {
-            assert_eq!(
-                TreePath::new(bad).unwrap_err().kind(),
-                Kind::Hostile,
-                "{bad}"
-            );
+        for bad in ["..", "a/../b", "/../etc/passwd", "a\0b", &"x".repeat(256), &"abc/".repeat(1200)] {
+            assert_eq!(TreePath::new(bad).unwrap_err().kind(), Kind::Hostile, "{bad}");
         }
         assert_eq!(TreePath::new("/./usr//bin/").unwrap().as_str(), "usr/bin");
     }
@@ -507,10 +440,7 @@ mod tests {
         for path in ["a-b", "a/c", "a.d"] {
             tree.file(path, 0o644, "").unwrap();
         }
-        let order: Vec<_> = tree
-            .iter()
-            .map(|(path, _)| path.as_str().to_owned())
-            .collect();
+        let order: Vec<_> = tree.iter().map(|(path, _)| path.as_str().to_owned()).collect();
         assert_eq!(order, ["", "a", "a/c", "a-b", "a.d"]);
     }
 
@@ -531,10 +461,7 @@ mod tests {
             tree.file(path, 0o644, "x").unwrap();
         }
         assert!(tree.remove(&TreePath::new("a").unwrap()));
-        let left: Vec<_> = tree
-            .iter()
-            .map(|(path, _)| path.as_str().to_owned())
-            .collect();
+        let left: Vec<_> = tree.iter().map(|(path, _)| path.as_str().to_owned()).collect();
         assert_eq!(left, ["", "ab"]);
     }
 }

@@ -1,1 +1,19 @@
-//! x
+//! The harness of the QEMU tests: builds real images once, boots them in real machines, talks to their ports.
+//!
+//! A test boots a [`Guest`], waits for events with deadlines and never sleeps. The console of every machine is kept in
+//! `target/qemu-tests/<image>/<test>.log`.
+
+mod guest;
+mod http;
+mod images;
+
+pub use guest::{Guest, Setup};
+pub use http::get;
+pub use images::{context, image, image_from, scratch};
+
+use std::time::Duration;
+
+/// How long a machine may take for its next milestone. Generous: machines are emulated, and tests share two cores.
+pub const MILESTONE: Duration = Duration::from_secs(240);
+/// How long an ordered stop may take.
+pub const STOP: Duration = Duration::from_secs(120);

@@ -62,9 +62,8 @@ fn packages() -> Vec<Value> {
 fn permitted(expression: &str, allowed: &dyn Fn(&str) -> bool) -> bool {
     let text = expression.replace('/', " OR ").replace(['(', ')'], " ( ");
     // Parentheses only ever group alternatives inside an AND, so cutting at AND first is right for them too.
-    text.split(" AND ").all(|part| {
-        part.split(" OR ").any(|licence| allowed(licence.replace('(', " ").trim()))
-    })
+    text.split(" AND ")
+        .all(|part| part.split(" OR ").any(|licence| allowed(licence.replace('(', " ").trim())))
 }
 
 #[test]

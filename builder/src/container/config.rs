@@ -171,7 +171,7 @@ fn resources(declared: &Container) -> Value {
     out
 }
 
-/// The system call filter in its two forms.
+/// The system call filter: as a section of the file, or as a program with a section that only says no.
 struct Filter {
     section: Option<Value>,
     program: Option<String>,
@@ -183,7 +183,7 @@ impl Filter {
             SeccompProfile::Unconfined => Ok(Self { section: None, program: None }),
             SeccompProfile::Default => {
                 let profile = Profile::new(arch, capabilities)?;
-                Ok(Self { section: Some(profile.section()), program: Some(profile.annotation()?) })
+                Ok(Self { section: Some(seccomp::closed()), program: Some(profile.annotation()?) })
             }
             SeccompProfile::File(input) => {
                 Ok(Self { section: Some(own_profile(&input.path)?), program: None })

@@ -1,9 +1,10 @@
 //! The system calls a container may make.
 //!
-//! The default profile is data: `syscalls.txt` names every system call and its rule. It is written into `config.json`
-//! twice. The `linux.seccomp` section is the portable form. The annotation [`BPF_ANNOTATION`] is the same profile as
-//! a finished program, which crun loads as it is: compiling the section with libseccomp, which would otherwise happen
-//! at every container start, is work on the way to the container's first instruction.
+//! The default profile is data: `syscalls.txt` names every system call and its rule. It is compiled here, and crun takes
+//! the finished program from the annotation [`BPF_ANNOTATION`]: compiling it with libseccomp at every start would be
+//! work on the way to the container's first instruction, two fifths of what starting it takes otherwise. Beside the
+//! annotation, `linux.seccomp` holds [`closed`]: a runtime that does not know the annotation starts nothing, rather
+//! than something without a filter.
 //!
 //! Programs of another architecture (32-bit ones) are killed: a second set of system calls is a second attack surface.
 
@@ -87,6 +88,11 @@ fn rows() -> impl Iterator<Item = Option<Row>> {
     })
 }
 
+/// The `linux.seccomp` section that denies everything, for whoever does not know the annotation.
+pub fn closed() -> Value {
+    json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": EPERM})
+}
+
 /// The default profile for one architecture and one set of capabilities.
 #[derive(Debug)]
 pub struct Profile {
@@ -108,47 +114,6 @@ impl Profile {
             }
         }
         Ok(Self { arch, verdicts })
-    }
-
-    /// The `linux.seccomp` section of `config.json`.
-    pub fn section(&self) -> Value {
-        let mut allowed = Vec::new();
-        let mut failing: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
-        let mut checked = Vec::new();
-        let mut named: Vec<_> = self.verdicts.values().collect();
-        named.sort_by_key(|(name, _)| *name);
-        for (name, verdict) in named {
-            match verdict {
-                Verdict::Allow => allowed.push(*name),
-                Verdict::Fail(EPERM) => {}
-                Verdict::Fail(errno) => failing.entry(*errno).or_default().push(name),
-                Verdict::WithoutBits(bits) => {
-                    let test = json!({"index": 0, "value": bits, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"});
-                    checked.push(json!({"names": [name], "action": "SCMP_ACT_ALLOW", "args": [test]}));
-                }
-                Verdict::OneOf(values, _) => checked.extend(values.iter().map(|value| {
-                    let test = json!({"index": 0, "value": value, "op": "SCMP_CMP_EQ"});
-                    json!({"names": [name], "action": "SCMP_ACT_ALLOW", "args": [test]})
-                })),
-            }
-        }
-        let mut syscalls = vec![json!({"names": allowed, "action": "SCMP_ACT_ALLOW"})];
-        syscalls.extend(
-            failing
-                .into_iter()
-                .map(|(errno, names)| json!({"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": errno})),
-        );
-        syscalls.extend(checked);
-        let arch = match self.arch {
-            Arch::X86_64 => "SCMP_ARCH_X86_64",
-            Arch::Aarch64 => "SCMP_ARCH_AARCH64",
-        };
-        json!({
-            "defaultAction": "SCMP_ACT_ERRNO",
-            "defaultErrnoRet": EPERM,
-            "architectures": [arch],
-            "syscalls": syscalls,
-        })
     }
 
     /// The value of [`BPF_ANNOTATION`].
@@ -259,16 +224,5 @@ mod tests {
         assert_eq!(verdict(Arch::X86_64, &["SYS_ADMIN"], "clone"), Verdict::Allow);
         assert_eq!(verdict(Arch::Aarch64, &["BPF"], "bpf"), Verdict::Allow);
         assert_eq!(verdict(Arch::Aarch64, &["SYS_TIME"], "bpf"), Verdict::Fail(EPERM));
-    }
-
-    #[test]
-    fn the_section_is_what_the_runtime_specification_says() {
-        for arch in BOTH {
-            let section = Profile::new(arch, &[]).unwrap().section();
-            let typed: oci_spec::runtime::LinuxSeccomp = serde_json::from_value(section).unwrap();
-            assert_eq!(typed.default_errno_ret(), Some(1));
-            let names = typed.syscalls().as_ref().unwrap()[0].names();
-            assert!(names.contains(&"read".to_owned()) && !names.contains(&"mount".to_owned()));
-        }
     }
 }

@@ -72,7 +72,7 @@ pub(super) fn pack(ctx: &Context, all: &[(Arch, Programs)], out: &Path) -> Resul
 
 /// The file appears whole or not at all.
 fn write_whole(out: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(dir).doing("create a file in", dir)?;
     file.write_all(bytes).doing("write", out)?;
     file.as_file().sync_all().doing("sync", out)?;

@@ -6,7 +6,7 @@ use crate::{
     context::{Context, Network},
     error::{Doing, Error, Kind, Result},
     report::{Step, Unit},
-    tool::{Output, Stdout, Tool},
+    tool::{Stdout, Tool},
 };
 use coracle_manifests::manifest::Arch;
 use std::{
@@ -18,7 +18,7 @@ use std::{
 /// The profile of the workspace for programs of the device.
 const PROFILE: &str = "device";
 /// How long one compilation may take: minutes on a slow machine.
-const COMPILE_DEADLINE: Duration = Duration::from_mins(60);
+const COMPILE_DEADLINE: Duration = Duration::from_hours(1);
 /// How long rustup may take to fetch something.
 const FETCH_DEADLINE: Duration = Duration::from_mins(30);
 /// What cargo and rustup need of the user's environment: where their files are, and how to reach the network.
@@ -46,12 +46,12 @@ pub(super) fn compile(ctx: &Context, root: &Path, arch: Arch, dir: &Path) -> Res
     let target_dir = ctx.cache.root().join("device-target");
     let _lock = ctx.cache.lock("device-target")?;
     let toolchain = Toolchain::ensure(ctx, root, arch)?;
+    let job = Job { ctx, root, toolchain, target_dir, step: &step };
     let mut sizes = Vec::new();
     for (target, programs) in targets(arch) {
-        forget_own_crates(&target_dir.join(target).join(PROFILE))?;
-        cargo(ctx, root, &toolchain, &target_dir, (target, programs), &step)?;
+        let out = job.cargo(target, programs)?;
         for program in programs {
-            let bytes = read(&target_dir.join(target).join(PROFILE).join(program.file()))?;
+            let bytes = read(&out.join(program.file()))?;
             put(dir, *program, &bytes)?;
             sizes.push(format!("{} {} KB", program.package(), bytes.len().div_ceil(1000)));
         }
@@ -86,50 +86,58 @@ fn forget_own_crates(profile_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn cargo(
-    ctx: &Context,
-    root: &Path,
-    toolchain: &Toolchain,
-    target_dir: &Path,
-    (target, programs): (&str, &[Program]),
-    step: &Step,
-) -> Result<Output> {
-    let mut done = 0;
-    let count = Stdout::Lines(Box::new(move |line: &str| {
-        if line.contains(r#""reason":"compiler-artifact""#) {
-            done += 1;
-            step.progress(done, 0, Unit::Items);
-        }
-    }));
-    let mut tool = toolchain
-        .tool("cargo")
-        .args(["build", "--locked", "--profile", PROFILE, "--target", target])
-        .args(["--message-format", "json-render-diagnostics"])
-        .arg("--manifest-path")
-        .arg(root.join("Cargo.toml"))
-        .arg("--target-dir")
-        .arg(target_dir);
-    for program in programs {
-        tool = tool.args(["-p", program.package()]);
-    }
-    if ctx.network == Network::Offline {
-        tool = tool.arg("--offline");
-    }
-    tool.env("CARGO_ENCODED_RUSTFLAGS", toolchain.flags(root, target).join("\x1f"))
-        .env("CARGO_INCREMENTAL", "0")
-        .current_dir(root)
-        .stdout(count)
-        .within(COMPILE_DEADLINE)
-        .log(&format!("compile-{target}"))
-        .run(ctx)
-        .map_err(|error| {
-            let error = Error::new(error.kind(), format!("cannot compile the device programs for {target}"))
-                .because(error);
-            if ctx.network == Network::Offline {
-                return error.hint("without --offline, cargo can fetch what it lacks");
+struct Job<'a> {
+    ctx: &'a Context,
+    root: &'a Path,
+    toolchain: Toolchain,
+    target_dir: PathBuf,
+    step: &'a Step,
+}
+
+impl Job<'_> {
+    /// Compiles these programs for one target; the directory they are in.
+    fn cargo(&self, target: &str, programs: &[Program]) -> Result<PathBuf> {
+        let out = self.target_dir.join(target).join(PROFILE);
+        forget_own_crates(&out)?;
+        let mut done = 0;
+        let count = Stdout::Lines(Box::new(|line: &str| {
+            if line.contains(r#""reason":"compiler-artifact""#) {
+                done += 1;
+                self.step.progress(done, 0, Unit::Items);
             }
-            error
-        })
+        }));
+        let flags = self.toolchain.flags(self.root, target).join("\x1f");
+        let mut tool = self
+            .toolchain
+            .tool("cargo")
+            .args(["build", "--locked", "--profile", PROFILE, "--target", target])
+            .args(["--message-format", "json-render-diagnostics"])
+            .arg("--manifest-path")
+            .arg(self.root.join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&self.target_dir)
+            .env("CARGO_ENCODED_RUSTFLAGS", flags)
+            .env("CARGO_INCREMENTAL", "0")
+            .current_dir(self.root);
+        for program in programs {
+            tool = tool.args(["-p", program.package()]);
+        }
+        if self.ctx.network == Network::Offline {
+            tool = tool.arg("--offline");
+        }
+        let tool = tool.within(COMPILE_DEADLINE).log(&format!("compile-{target}"));
+        tool.stdout(count).run(self.ctx).map_err(|error| self.failed(target, error))?;
+        Ok(out)
+    }
+
+    fn failed(&self, target: &str, error: Error) -> Error {
+        let message = format!("cannot compile the device programs for {target}");
+        let error = Error::new(error.kind(), message).because(error);
+        if self.ctx.network == Network::Offline {
+            return error.hint("without --offline, cargo can fetch what it lacks");
+        }
+        error
+    }
 }
 
 /// The pinned toolchain.

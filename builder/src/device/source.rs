@@ -64,7 +64,7 @@ impl Source {
 
     /// The sources that this tool was compiled from, if they are still there.
     pub fn workspace() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("/"));
         if is_ours(root)? {
             return Ok(Self::Workspace(root.to_owned()));
         }

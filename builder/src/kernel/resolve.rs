@@ -202,7 +202,7 @@ impl<'a> Graph<'a> {
             let needs = closures.get(name).into_iter().flatten().filter(|need| *need != name);
             let mut needs = needs
                 .filter_map(|need| positions.get(need.as_str()))
-                .map(|at| u16::try_from(*at).map_err(|_| too_many()))
+                .map(|at| u16::try_from(*at).ok().ok_or_else(too_many))
                 .collect::<Result<Vec<_>>>()?;
             needs.sort_unstable();
             let load = roots.iter().find(|root| root.name == *name).map(|root| root.load.clone());

@@ -48,6 +48,17 @@ impl Phase {
     }
 }
 
+/// What a short wait for a line came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// A line.
+    Line(String),
+    /// Nothing yet.
+    Silent,
+    /// The machine has ended.
+    End,
+}
+
 /// A machine's console. Reading is bounded by deadlines; everything also goes to a log file.
 #[derive(Debug)]
 pub struct Console {
@@ -87,17 +98,30 @@ impl Console {
     /// The next line; `None` once the machine has ended. [`Kind::Machine`] if none comes before `deadline`.
     pub fn line(&mut self, deadline: Instant) -> Result<Option<String>> {
         let wait = deadline.saturating_duration_since(Instant::now());
+        match self.poll(wait) {
+            Polled::Line(line) => Ok(Some(line)),
+            Polled::End => Ok(None),
+            Polled::Silent => Err(self.silent("said nothing more before its deadline")),
+        }
+    }
+
+    /// The next line if there is one within `wait`: [`Polled::End`] once the machine has ended.
+    pub fn poll(&mut self, wait: Duration) -> Polled {
         match self.lines.recv_timeout(wait) {
             Ok(line) => {
-                if self.recent.len() == RECENT_LINES {
-                    self.recent.pop_front();
-                }
-                self.recent.push_back(line.clone());
-                Ok(Some(line))
+                self.keep(&line);
+                Polled::Line(line)
             }
-            Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => Err(self.silent("said nothing more before its deadline")),
+            Err(RecvTimeoutError::Disconnected) => Polled::End,
+            Err(RecvTimeoutError::Timeout) => Polled::Silent,
         }
+    }
+
+    fn keep(&mut self, line: &str) {
+        if self.recent.len() == RECENT_LINES {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(line.to_owned());
     }
 
     /// The first line from now on that `found` accepts.

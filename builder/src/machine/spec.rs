@@ -1,10 +1,7 @@
 //! What a virtual machine is made of, and QEMU's command line for it.
 
 use super::Accel;
-use crate::{
-    error::{Error, Kind, Result},
-    toolroot::ToolRoot,
-};
+use crate::error::{Error, Kind, Result};
 use coracle_format::slot::Arch;
 use std::{
     ffi::OsString,
@@ -114,12 +111,9 @@ impl Spec {
     }
 
     /// QEMU's arguments. `monitor` is the path of the QMP socket to listen on.
-    pub fn args(&self, tools: &ToolRoot, monitor: &Path) -> Vec<OsString> {
+    pub fn args(&self, monitor: &Path) -> Vec<OsString> {
         let mut args = Args::default();
         args.words("-nodefaults -no-user-config -display none -chardev stdio,id=console,signal=off -serial chardev:console");
-        for dir in ["usr/share/qemu", "usr/share/seabios"] {
-            args.pair("-L", tools.path(dir));
-        }
         args.joined("-qmp", &["unix:", &comma(monitor), ",server=on,wait=off"]);
         self.processor(&mut args);
         args.pair("-m", self.memory_mib.to_string());
@@ -131,11 +125,12 @@ impl Spec {
                 comma(disk)
             );
             args.pair("-blockdev", file);
-            args.pair("-device", "virtio-blk-pci,drive=disk,serial=coracle,bootindex=0");
+            args.pair("-device", "virtio-blk-pci,drive=disk,serial=coracle,bootindex=1");
         }
         args.pair("-netdev", self.netdev());
         args.pair("-device", "virtio-net-pci,netdev=net0,romfile=");
         args.pair("-device", "virtio-rng-pci");
+        args.pair("-device", "virtio-balloon-pci,id=balloon");
         args.pair("-device", "i6300esb");
         args.pair("-action", "watchdog=reset,panic=none");
         args.0
@@ -243,8 +238,6 @@ impl FromStr for Firmware {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toolroot::HostArch;
-
     fn spec(arch: Arch) -> Spec {
         Spec {
             arch,
@@ -264,8 +257,7 @@ mod tests {
     }
 
     fn line(spec: &Spec) -> String {
-        let tools = ToolRoot::at("/tools", HostArch::X86_64);
-        let args = spec.args(&tools, Path::new("/run/q"));
+        let args = spec.args(Path::new("/run/q"));
         args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 

@@ -37,7 +37,7 @@ impl Vm {
         let mut qemu_log = log.as_os_str().to_owned();
         qemu_log.push(".qemu");
         let mut qemu = Tool::new(tools, spec.program())
-            .args(spec.args(tools, &monitor))
+            .args(spec.args(&monitor))
             .stdin(Stdin::Closed)
             .stdout(Stdout::Piped)
             .log_to(qemu_log)

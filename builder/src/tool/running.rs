@@ -69,8 +69,9 @@ impl Running {
         log: Log,
         ctx: &Context,
     ) -> Result<Self> {
-        let number = i32::try_from(child.id());
-        let pid = Pid::from_raw(number.map_err(|_| Error::new(Kind::Internal, "no such process id"))?);
+        let number = i32::try_from(child.id())
+            .map_err(|source| Error::new(Kind::Internal, "no such process id").because(source))?;
+        let pid = Pid::from_raw(number);
         let (tell, ended) = mpsc::channel();
         // Waits without reaping: the process id stays taken, so signals cannot hit another process.
         let watch = move || {

@@ -5,8 +5,8 @@ use crate::{
     error::{Error, Kind, Result},
 };
 
-/// Packages that others depend on for things no build does: asking questions, managing users and services, accounts.
-const NOT_NEEDED: [&str; 0] = [];
+/// Packages that others depend on for their maintainer scripts, which never run here: asking questions, making users.
+const NOT_NEEDED: [&str; 4] = ["adduser", "debconf", "passwd", "base-passwd"];
 
 /// What a tool root is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -303,12 +303,8 @@ pub fn encode<T: Serialize>(config: &T) -> Option<Vec<u8>> {
 
 /// Decodes [`EarlyConfig`] or [`DeviceConfig`]. The digest is checked before the body is parsed.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotAConfig> {
-    let (header, body) = bytes
-        .split_first_chunk::<HEADER_BYTES>()
-        .ok_or(NotAConfig::Length)?;
-    let word = |at: usize| {
-        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-    };
+    let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or(NotAConfig::Length)?;
+    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     if header[..8] != MAGIC {
         return Err(NotAConfig::Magic);
     }
@@ -360,10 +356,7 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[index] ^= 1;
             assert!(decode::<EarlyConfig>(&damaged).is_err(), "byte {index}");
-            assert!(
-                decode::<EarlyConfig>(&bytes[..index]).is_err(),
-                "cut at {index}"
-            );
+            assert!(decode::<EarlyConfig>(&bytes[..index]).is_err(), "cut at {index}");
         }
         let mut longer = bytes;
         longer.push(0);

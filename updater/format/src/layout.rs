@@ -20,13 +20,8 @@ pub const STATE_BYTES_MIN: u64 = 64 << 20;
 /// The size of a slot for a payload of `payload` bytes: four times the payload, at least [`SLOT_BYTES_MIN`], at most
 /// [`SLOT_BYTES_MAX`] unless one payload alone needs more, a multiple of [`ALIGNMENT`].
 pub fn slot_bytes(payload: u64) -> u64 {
-    let wanted = payload
-        .saturating_mul(4)
-        .clamp(SLOT_BYTES_MIN, SLOT_BYTES_MAX);
-    wanted
-        .max(payload)
-        .div_ceil(ALIGNMENT)
-        .saturating_mul(ALIGNMENT)
+    let wanted = payload.saturating_mul(4).clamp(SLOT_BYTES_MIN, SLOT_BYTES_MAX);
+    wanted.max(payload).div_ceil(ALIGNMENT).saturating_mul(ALIGNMENT)
 }
 
 /// What a partition is for. The type GUID of the partition entry says it; labels are for people only.

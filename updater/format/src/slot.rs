@@ -59,19 +59,13 @@ impl Text {
     /// The text, or `None` if it is longer than [`TEXT_BYTES`] or holds a NUL.
     pub fn new(text: &str) -> Option<Self> {
         let mut bytes = [0; TEXT_BYTES];
-        bytes
-            .get_mut(..text.len())?
-            .copy_from_slice(text.as_bytes());
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
         (!text.contains('\0')).then_some(Self(bytes))
     }
 
     /// The text without its padding; empty if it is not UTF-8.
     pub fn as_str(&self) -> &str {
-        let end = self
-            .0
-            .iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(TEXT_BYTES);
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(TEXT_BYTES);
         core::str::from_utf8(&self.0[..end]).unwrap_or_default()
     }
 }
@@ -222,9 +216,7 @@ impl Descriptor {
             salt: reader.take(),
             boot_digest: reader.take(),
         };
-        this.check_ranges(partition)
-            .then_some(this)
-            .ok_or(NotASlot::Range)
+        this.check_ranges(partition).then_some(this).ok_or(NotASlot::Range)
     }
 
     fn check_ranges(&self, partition: u64) -> bool {
@@ -234,14 +226,9 @@ impl Descriptor {
         else {
             return false;
         };
-        let aligned = [
-            self.tree.offset,
-            self.boot.offset,
-            self.root.bytes,
-            self.tree.bytes,
-        ]
-        .iter()
-        .all(|value| value % BLOCK_BYTES == 0);
+        let aligned = [self.tree.offset, self.boot.offset, self.root.bytes, self.tree.bytes]
+            .iter()
+            .all(|value| value % BLOCK_BYTES == 0);
         self.root.offset == 0
             && aligned
             && root <= self.tree.offset
@@ -274,20 +261,11 @@ mod tests {
             arch: Arch::X86_64,
             name: Text::new("hello").unwrap(),
             version: Text::new("1.2.3").unwrap(),
-            root: Range {
-                offset: 0,
-                bytes: 8 << 20,
-            },
-            tree: Range {
-                offset: tree,
-                bytes: 68 * 4096,
-            },
+            root: Range { offset: 0, bytes: 8 << 20 },
+            tree: Range { offset: tree, bytes: 68 * 4096 },
             root_hash: [1; 32],
             salt: [2; 32],
-            boot: Range {
-                offset: boot,
-                bytes: 13 << 20,
-            },
+            boot: Range { offset: boot, bytes: 13 << 20 },
             boot_digest: [3; 32],
         }
     }
@@ -295,10 +273,7 @@ mod tests {
     #[test]
     fn a_descriptor_survives_the_round_trip() {
         let descriptor = sample();
-        assert_eq!(
-            Descriptor::parse(&descriptor.encode(), 256 << 20),
-            Ok(descriptor)
-        );
+        assert_eq!(Descriptor::parse(&descriptor.encode(), 256 << 20), Ok(descriptor));
     }
 
     #[test]
@@ -307,27 +282,18 @@ mod tests {
         for index in 0..DESCRIPTOR_BYTES {
             let mut damaged = bytes;
             damaged[index] ^= 0x40;
-            assert!(
-                Descriptor::parse(&damaged, 256 << 20).is_err(),
-                "byte {index}"
-            );
+            assert!(Descriptor::parse(&damaged, 256 << 20).is_err(), "byte {index}");
         }
     }
 
     #[test]
     fn a_range_outside_the_slot_is_refused() {
-        assert_eq!(
-            Descriptor::parse(&sample().encode(), 16 << 20),
-            Err(NotASlot::Range)
-        );
+        assert_eq!(Descriptor::parse(&sample().encode(), 16 << 20), Err(NotASlot::Range));
     }
 
     #[test]
     fn an_empty_slot_is_told_from_a_damaged_one() {
         assert_eq!(Descriptor::parse(&[0; 4096], 1 << 30), Err(NotASlot::Magic));
-        assert_eq!(
-            Descriptor::parse(&[0; 100], 1 << 30),
-            Err(NotASlot::Truncated)
-        );
+        assert_eq!(Descriptor::parse(&[0; 100], 1 << 30), Err(NotASlot::Truncated));
     }
 }

@@ -1,0 +1,460 @@
+//! From a manifest to a disk: the steps of a build, in order. Each is keyed by what goes into it and kept in the cache.
+
+mod announce;
+mod config;
+mod elf;
+mod inputs;
+mod locking;
+mod record;
+mod requests;
+mod root;
+
+pub use locking::{LockMode, SourceOptions};
+pub use record::Record;
+pub(crate) use root::PACKAGES_PATH;
+
+use crate::{
+    cache::Origin,
+    container::{self, Bundle},
+    context::Context,
+    debian::{Package, unpack_all, vendor_packages},
+    device,
+    digest::{Digest, Hasher},
+    error::{Doing as _, Error, Kind, Result},
+    image::{
+        disk, esp, ext4, initramfs,
+        slot::{Payload, Size},
+        uki, verity,
+    },
+    kernel::{self, Kernel, ModuleSet},
+    show,
+    toolroot::{Group, ToolRoot},
+    tree::{Content, Tree},
+};
+use coracle_format::slot::Arch;
+use coracle_manifests::{
+    Manifest,
+    manifest::{Arch as Declared, KernelSource, Source},
+};
+use coracle_slots::{COPY_OFFSETS, Record as Slots};
+use locking::Locked;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Compression level of the initramfs: what is unpacked at every boot is made small once.
+const INITRAMFS_LEVEL: i32 = 19;
+/// Changes whenever the same inputs would give another image: cached steps of other versions are then left alone.
+const STEPS_VERSION: &[u8] = b"coracle image steps 0";
+
+/// What to build, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The manifest.
+    pub manifest: PathBuf,
+    /// Output directory; `None`: `out/<name>-<arch>`.
+    pub out: Option<PathBuf>,
+    /// What may become of the lock.
+    pub lock: LockMode,
+    /// Where packages come from.
+    pub source: SourceOptions,
+    /// Whether a container tells when it started.
+    pub probe: Probe,
+}
+
+/// Whether a container prints the boot clock before anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// None does: what is shipped.
+    None,
+    /// The first one does: what `coracle bench` boots.
+    FirstContainer,
+}
+
+/// A built image.
+#[derive(Debug)]
+pub struct Built {
+    /// The output directory.
+    pub dir: PathBuf,
+    /// The disk.
+    pub disk: PathBuf,
+    /// What it was built from.
+    pub manifest: Manifest,
+    /// What is known about it: `build.json`.
+    pub record: Record,
+    /// The program that prints the boot clock, for this architecture.
+    pub probe: Content,
+    lock: coracle_manifests::Lock,
+}
+
+impl Built {
+    /// Its architecture.
+    pub fn arch(&self) -> Arch {
+        arch_of(&self.manifest)
+    }
+
+    /// The tool root with QEMU and the firmware for this image.
+    pub fn qemu(&self, ctx: &Context, source: &SourceOptions) -> Result<ToolRoot> {
+        let group = requests::qemu(self.manifest.image.arch);
+        let locked = Locked::of(self.lock.clone(), &self.manifest, source);
+        tool_root(ctx, &locked, group)
+    }
+}
+
+/// Reads a manifest; all its faults are one error.
+pub fn load(path: &Path) -> Result<Manifest> {
+    Manifest::load(path).map_err(|faults| {
+        let count = faults.faults.len();
+        let what = if count == 1 { "a fault".to_owned() } else { format!("{count} faults") };
+        Error::new(Kind::Usage, format!("{} has {what}\n\n{}", path.display(), faults.render().trim_end()))
+    })
+}
+
+/// Builds the image, or finds that it is built already.
+pub fn build(ctx: &Context, options: &Options) -> Result<Built> {
+    let manifest = load(&options.manifest)?;
+    let dir = options.out.clone().unwrap_or_else(|| default_out(&manifest));
+    let locked = Locked::open(ctx, &manifest, &options.source, options.lock)?;
+    let binaries = device::programs(ctx, &device::Source::find(locked.device()?)?, manifest.image.arch)?;
+    let key = record::key(&manifest, &locked.lock, &binaries, options.probe)?;
+    let _guard = ctx.cache.lock(&format!("out-{}", Digest::of(dir.as_os_str().as_encoded_bytes())))?;
+    let disk = dir.join("disk.raw");
+    let record = match Record::current(&dir, &key)? {
+        Some(record) => {
+            ctx.report.info(format!("{} is up to date", disk.display()));
+            record
+        }
+        None => {
+            Build { ctx, manifest: &manifest, locked: &locked, binaries: &binaries, probe: options.probe }
+                .run(&dir, key)?
+        }
+    };
+    let lock = locked.into_lock();
+    Ok(Built { dir, disk, manifest, record, probe: binaries.probe, lock })
+}
+
+/// Chooses the packages of a manifest anew; returns the lock and the one it replaced.
+pub fn lock(
+    ctx: &Context,
+    manifest: &Manifest,
+    source: &SourceOptions,
+) -> Result<(coracle_manifests::Lock, Option<coracle_manifests::Lock>)> {
+    locking::renew(ctx, manifest, source)
+}
+
+/// Keeps everything that the lock of a manifest names in `dir`, which then serves as a mirror.
+pub fn vendor(ctx: &Context, manifest: &Manifest, source: &SourceOptions, dir: &Path) -> Result<()> {
+    let locked = Locked::open(ctx, manifest, source, LockMode::Follow)?;
+    let mut packages = Vec::new();
+    for group in &locked.lock.group {
+        packages.extend(locked.packages(&group.name)?);
+    }
+    packages.sort_by(|a, b| a.filename.cmp(&b.filename));
+    packages.dedup_by(|a, b| a.sha256 == b.sha256);
+    vendor_packages(ctx, &locking::mirrors(manifest, source)?, &packages, dir)
+}
+
+fn default_out(manifest: &Manifest) -> PathBuf {
+    let image = &manifest.image;
+    Path::new("out").join(format!("{}-{}", image.name.as_str(), image.arch.name()))
+}
+
+fn arch_of(manifest: &Manifest) -> Arch {
+    match manifest.image.arch {
+        Declared::X86_64 => Arch::X86_64,
+        Declared::Aarch64 => Arch::Aarch64,
+    }
+}
+
+fn tool_root(ctx: &Context, locked: &Locked<'_>, group: Group) -> Result<ToolRoot> {
+    let packages = locked.packages(&requests::tools(group))?;
+    let mut hasher = Hasher::default();
+    hasher.field(b"tool root 0");
+    packages.iter().for_each(|package| hasher.field(&package.sha256.0));
+    let unpack = || {
+        locked.fetch(ctx, &packages)?;
+        unpack_all(ctx, &packages)
+    };
+    let step = ctx.report.step(format!("tools for {}", group.name()));
+    let (root, origin) = ToolRoot::make(ctx, &hasher.digest(), unpack)?;
+    match origin {
+        Origin::Cached => step.done("cached"),
+        Origin::Made => step.done(format!("{} packages", packages.len())),
+    }
+    Ok(root)
+}
+
+/// A build under way.
+struct Build<'a> {
+    ctx: &'a Context,
+    manifest: &'a Manifest,
+    locked: &'a Locked<'a>,
+    binaries: &'a device::Programs,
+    probe: Probe,
+}
+
+/// The parts of the boot artefact.
+struct Boot {
+    bytes: Vec<u8>,
+    kernel_bytes: u64,
+    initramfs_bytes: u64,
+    kernel_release: String,
+}
+
+impl Build<'_> {
+    fn run(&self, dir: &Path, key: Digest) -> Result<Record> {
+        self.fetch()?;
+        let tools = tool_root(self.ctx, self.locked, Group::Build)?;
+        let kernel = self.kernel()?;
+        let modules = self.modules(&kernel)?;
+        let bundles = self.bundles()?;
+        let (root, root_key) = self.root(&tools, &modules, &bundles)?;
+        let verity = self.verity((&root, &root_key))?;
+        let boot = self.boot(&kernel, &modules, &verity)?;
+        self.ctx.check()?;
+        let payload = Payload {
+            arch: arch_of(self.manifest),
+            name: self.manifest.image.name.as_str(),
+            version: self.manifest.image.version.as_str(),
+            root: &root,
+            verity: &verity,
+            boot: &boot.bytes,
+        };
+        let step = self.ctx.report.step("write disk");
+        fs::create_dir_all(dir).doing("create directory", dir)?;
+        let written = self.disk(&payload, &dir.join("disk.raw"))?;
+        let record = Record::new(self, (&payload, &boot, &written), key)?;
+        record.store(dir)?;
+        step.done(format!(
+            "{}  (payload {}, slot {})",
+            dir.join("disk.raw").display(),
+            show::bytes(payload.bytes()),
+            show::bytes(payload.partition_bytes(self.slot_size())?)
+        ));
+        Ok(record)
+    }
+
+    /// Fetches every package the image is made of.
+    fn fetch(&self) -> Result<()> {
+        let groups = self.locked.lock.group.iter().filter(|group| !group.name.starts_with("tools."));
+        let mut packages: Vec<Package> = Vec::new();
+        for group in groups {
+            packages.extend(self.locked.packages(&group.name)?);
+        }
+        packages.extend(self.locked.packages(&requests::tools(Group::Build))?);
+        packages.sort_by(|a, b| a.sha256.cmp(&b.sha256));
+        packages.dedup_by(|a, b| a.sha256 == b.sha256);
+        self.locked.fetch(self.ctx, &packages)
+    }
+
+    fn unpacked(&self, group: &str) -> Result<Tree> {
+        unpack_all(self.ctx, &self.locked.packages(group)?)
+    }
+
+    fn kernel(&self) -> Result<Kernel<'_>> {
+        let step = self.ctx.report.step("kernel");
+        let kernel = match &self.manifest.kernel.source {
+            KernelSource::Package(_) => {
+                let mut hasher = Hasher::default();
+                for package in self.locked.packages(requests::KERNEL)? {
+                    hasher.field(&package.sha256.0);
+                }
+                Kernel::from_package(self.ctx, &hasher.digest(), || self.unpacked(requests::KERNEL))?
+            }
+            KernelSource::Own { image, modules } => {
+                Kernel::from_own(self.ctx, &image.path, modules.as_ref().map(|input| input.path.as_path()))?
+            }
+        };
+        step.done(format!("{}, {}", kernel.release(), show::bytes(kernel.image().len())));
+        Ok(kernel)
+    }
+
+    fn modules(&self, kernel: &Kernel<'_>) -> Result<ModuleSet> {
+        let step = self.ctx.report.step("kernel modules");
+        let written = &self.manifest.kernel;
+        let request = kernel::Request {
+            hardware: written.hardware.iter().map(|class| class.name().to_owned()).collect(),
+            modules: written.modules.iter().map(|name| name.as_str().to_owned()).collect(),
+        };
+        let modules = kernel.modules(self.ctx, &request)?;
+        step.done(format!(
+            "{} early, {} late, of {}",
+            modules.early.len(),
+            modules.late.len(),
+            kernel.module_count()
+        ));
+        Ok(modules)
+    }
+
+    fn bundles(&self) -> Result<Vec<Bundle>> {
+        let arch = arch_of(self.manifest);
+        let mut bundles = Vec::new();
+        for declared in &self.manifest.containers {
+            let step = self.ctx.report.step(format!("container {}", declared.name.as_str()));
+            let packages = match &declared.source {
+                Source::Packages(_) => {
+                    let packages = self.locked.packages(&requests::container(declared.name.as_str()))?;
+                    packages
+                        .iter()
+                        .map(|package| crate::debian::unpack(self.ctx, package))
+                        .collect::<Result<Vec<_>>>()?
+                }
+                Source::Oci { .. } | Source::Rootfs(_) => Vec::new(),
+            };
+            let bundle = container::compile(self.ctx, declared, packages, arch).map_err(|error| {
+                Error::new(error.kind(), format!("cannot prepare container {}", declared.name.as_str()))
+                    .because(error)
+            })?;
+            step.done(format!("{} files", bundle.tree.len()));
+            bundles.push(bundle);
+        }
+        if let (Probe::FirstContainer, Some(first)) = (self.probe, bundles.first_mut()) {
+            announce::announce(first, &self.binaries.probe)?;
+        }
+        Ok(bundles)
+    }
+
+    /// The root file system's image file, and the key that stands for its bytes.
+    fn root(&self, tools: &ToolRoot, modules: &ModuleSet, bundles: &[Bundle]) -> Result<(PathBuf, Digest)> {
+        let step = self.ctx.report.step("root file system");
+        let epoch = self.locked.lock.epoch;
+        let devices = bundles.iter().map(|bundle| bundle.device.clone()).collect();
+        let runtime = self.unpacked(requests::RUNTIME)?;
+        let parts = root::Parts {
+            init: self.binaries.init.clone(),
+            services: self.binaries.services.clone(),
+            runtime: &runtime,
+            modules,
+            bundles,
+            config: config::device(self.manifest, modules.late.clone(), devices, epoch)?,
+            packages: record::package_list(&self.locked.lock),
+        };
+        let tree = root::root(self.manifest, parts)?;
+        let key = self.step_key("root", &[tree.identity()]);
+        let (dir, origin) = self
+            .ctx
+            .cache
+            .step(&key, |dir| ext4::build(self.ctx, tools, &tree, epoch, &dir.join("root.img")).map(drop))?;
+        let image = dir.join("root.img");
+        let bytes = image.metadata().doing("inspect", &image)?.len();
+        step.done(format!("{} files, {}{}", tree.len(), show::bytes(bytes), cached(origin)));
+        Ok((image, key))
+    }
+
+    fn verity(&self, (root, key): (&Path, &Digest)) -> Result<verity::Verity> {
+        let step = self.ctx.report.step("hash tree");
+        let verity = verity::build(root, key)?;
+        step.done(format!("{} blocks", verity.data_blocks));
+        Ok(verity)
+    }
+
+    fn boot(&self, kernel: &Kernel<'_>, modules: &ModuleSet, verity: &verity::Verity) -> Result<Boot> {
+        let step = self.ctx.report.step("boot artefact");
+        let epoch = self.locked.lock.epoch;
+        let config = config::early(self.manifest, modules.early.clone())?;
+        let tree = root::initramfs(self.binaries.init.clone(), modules, config)?;
+        let key = self.step_key("initramfs", &[tree.identity()]);
+        let (dir, _) = self.ctx.cache.step(&key, |dir| {
+            crate::files::replace(&dir.join("initrd"), &initramfs::build(&tree, epoch, INITRAMFS_LEVEL)?)
+        })?;
+        let path = dir.join("initrd");
+        let initrd = fs::read(&path).doing("read", &path)?;
+        let linux = kernel.image().read()?;
+        let stub = self.stub()?.read()?;
+        let parts = uki::Parts {
+            linux: &linux,
+            initrd: &initrd,
+            command_line: &self.command_line(&verity.argument()),
+            os_release: &root::os_release(
+                self.manifest.image.name.as_str(),
+                self.manifest.image.version.as_str(),
+            ),
+            uname: kernel.release(),
+        };
+        let bytes = uki::build(&stub, &parts)?;
+        step.done(format!(
+            "kernel {}, initramfs {}",
+            show::bytes(kernel.image().len()),
+            show::bytes(length(&initrd))
+        ));
+        Ok(Boot {
+            bytes,
+            kernel_bytes: kernel.image().len(),
+            initramfs_bytes: length(&initrd),
+            kernel_release: kernel.release().to_owned(),
+        })
+    }
+
+    fn stub(&self) -> Result<Content> {
+        let name = match arch_of(self.manifest) {
+            Arch::X86_64 => "usr/lib/systemd/boot/efi/linuxx64.efi.stub",
+            Arch::Aarch64 => "usr/lib/systemd/boot/efi/linuxaa64.efi.stub",
+        };
+        self.unpacked(requests::STUB)?.content(name)
+    }
+
+    /// The signed command line. Panics, oopses, lockups and hung tasks become reboots.
+    fn command_line(&self, verity: &str) -> String {
+        let console = match arch_of(self.manifest) {
+            Arch::X86_64 => "ttyS0",
+            Arch::Aarch64 => "ttyAMA0",
+        };
+        let mut line = format!(
+            "{verity} console={console} loglevel=6 printk.devkmsg=on panic=5 oops=panic softlockup_panic=1 \
+             sysctl.kernel.hung_task_panic=1"
+        );
+        for args in [&self.manifest.kernel.args] {
+            if !args.is_empty() {
+                line.push(' ');
+                line.push_str(args);
+            }
+        }
+        line
+    }
+
+    fn disk(&self, payload: &Payload<'_>, out: &Path) -> Result<disk::Written> {
+        let release = Digest::of(payload.boot);
+        let seed = self.step_key("disk", &[release]);
+        let selector = self.binaries.selector.read()?;
+        let record = Slots::shipped(release.0).encode();
+        let mut meta = vec![0; usize::try_from(COPY_OFFSETS[1]).unwrap_or(0)];
+        meta[..record.len()].copy_from_slice(&record);
+        meta.extend_from_slice(&record);
+        let contents = disk::Contents {
+            seed: &seed,
+            esp: &esp::build(payload.arch, &selector, &seed)?,
+            meta: &meta,
+            payload: *payload,
+            slot_size: self.slot_size(),
+        };
+        disk::write(&contents, out)
+    }
+
+    fn slot_size(&self) -> Size {
+        self.manifest.slot_size.map_or(Size::Default, |bytes| Size::Fixed(bytes.0))
+    }
+
+    fn step_key(&self, name: &str, parts: &[Digest]) -> Digest {
+        let mut hasher = Hasher::default();
+        hasher.field(STEPS_VERSION);
+        hasher.field(name.as_bytes());
+        hasher.update(&self.locked.lock.epoch.to_le_bytes());
+        for package in self.locked.lock.packages_of(&requests::tools(Group::Build)) {
+            hasher.field(package.sha256.as_bytes());
+        }
+        parts.iter().for_each(|part| hasher.field(&part.0));
+        hasher.digest()
+    }
+}
+
+fn cached(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Cached => " (cached)",
+        Origin::Made => "",
+    }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}

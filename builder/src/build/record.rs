@@ -1,0 +1,239 @@
+//! `build.json`: what was built from what, and whether it still stands.
+
+use super::{Boot, Build, Probe};
+use crate::{
+    device::Programs,
+    digest::{Digest, Hasher},
+    error::{Doing as _, Error, Kind, Result},
+    image::{disk::Written, slot::Payload},
+};
+use coracle_manifests::{
+    Lock, Manifest,
+    manifest::{FileContent, KernelSource, SeccompProfile, Source},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+/// The largest `build.json` that is read.
+const RECORD_BYTES_MAX: u64 = 16 << 20;
+/// How deep a named directory of inputs may be.
+const DEPTH_MAX: usize = 64;
+
+/// What `build.json` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of this format.
+    pub format: u32,
+    /// Version of coracle that built it.
+    pub coracle: String,
+    /// `[image] name`.
+    pub name: String,
+    /// `[image] version`.
+    pub version: String,
+    /// Architecture.
+    pub arch: String,
+    /// The newest signed date of its inputs: every time in the image.
+    pub epoch: u64,
+    /// `uname -r`.
+    pub kernel: String,
+    /// dm-verity root hash.
+    pub root_hash: String,
+    /// SHA-256 of the boot artefact: the release's identity.
+    pub release: String,
+    /// Bytes of the parts.
+    pub bytes: Bytes,
+    /// Packages by what they are for: `group name version architecture`.
+    pub packages: Vec<String>,
+    /// Stands for everything that went in.
+    key: String,
+    /// The disk as it was written: bytes, modification time in nanoseconds.
+    disk: (u64, i128),
+}
+
+/// Bytes of the parts of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// The disk, holes included.
+    pub disk: u64,
+    /// A slot's partition.
+    pub slot: u64,
+    /// What the slot holds.
+    pub payload: u64,
+    /// The root file system.
+    pub root: u64,
+    /// Its hash tree.
+    pub tree: u64,
+    /// The kernel.
+    pub kernel: u64,
+    /// The initramfs, compressed.
+    pub initramfs: u64,
+    /// PID 1 and services together.
+    pub init: u64,
+    /// The UEFI selector.
+    pub selector: u64,
+}
+
+impl Record {
+    pub(super) fn new(
+        build: &Build<'_>,
+        (payload, boot, written): (&Payload<'_>, &Boot, &Written),
+        key: Digest,
+    ) -> Result<Self> {
+        let image = &build.manifest.image;
+        let descriptor = &written.descriptor;
+        Ok(Self {
+            format: 0,
+            coracle: env!("CARGO_PKG_VERSION").to_owned(),
+            name: image.name.as_str().to_owned(),
+            version: image.version.as_str().to_owned(),
+            arch: image.arch.name().to_owned(),
+            epoch: build.locked.lock.epoch,
+            kernel: boot.kernel_release.clone(),
+            root_hash: Digest(descriptor.root_hash).to_string(),
+            release: Digest(descriptor.boot_digest).to_string(),
+            bytes: Bytes {
+                disk: written.bytes,
+                slot: payload.partition_bytes(build.slot_size())?,
+                payload: payload.bytes(),
+                root: descriptor.root.bytes,
+                tree: descriptor.tree.bytes,
+                kernel: boot.kernel_bytes,
+                initramfs: boot.initramfs_bytes,
+                init: build.binaries.init.len().saturating_add(build.binaries.services.len()),
+                selector: build.binaries.selector.len(),
+            },
+            packages: package_list(&build.locked.lock).lines().map(str::to_owned).collect(),
+            key: key.to_string(),
+            disk: (0, 0),
+        })
+    }
+
+    /// Writes `build.json` beside the finished disk.
+    pub(super) fn store(&self, dir: &Path) -> Result<()> {
+        let disk = stamp(&dir.join("disk.raw"))?;
+        let record = Self { disk, ..self.clone() };
+        let text = serde_json::to_string_pretty(&record)
+            .map_err(|source| Error::new(Kind::Internal, "cannot write build.json").because(source))?;
+        crate::files::replace(&dir.join("build.json"), format!("{text}\n").as_bytes())
+    }
+
+    /// The record in `dir`, if there is one.
+    pub fn read(dir: &Path) -> Result<Option<Self>> {
+        let path = dir.join("build.json");
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).doing("inspect", &path),
+            Ok(metadata) if metadata.len() > RECORD_BYTES_MAX => return Ok(None),
+            Ok(_) => {}
+        }
+        let text = fs::read(&path).doing("read", &path)?;
+        // A record of another version or a damaged one is no record: the image is built again.
+        Ok(serde_json::from_slice(&text).ok())
+    }
+
+    /// The record in `dir` if it was made from `key` and the disk beside it is untouched.
+    pub(super) fn current(dir: &Path, key: &Digest) -> Result<Option<Self>> {
+        let Some(record) = Self::read(dir)? else {
+            return Ok(None);
+        };
+        let disk = dir.join("disk.raw");
+        let untouched = disk.is_file() && stamp(&disk)? == record.disk;
+        Ok((untouched && record.key == key.to_string()).then_some(record))
+    }
+}
+
+fn stamp(path: &Path) -> Result<(u64, i128)> {
+    let metadata = fs::metadata(path).doing("inspect", path)?;
+    let time = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+    Ok((metadata.len(), time))
+}
+
+/// Every package of an image, one line each; what only the workstation uses is left out.
+pub(super) fn package_list(lock: &Lock) -> String {
+    let mut out = String::new();
+    for group in lock.group.iter().filter(|group| !group.name.starts_with("tools.")) {
+        for package in lock.packages_of(&group.name) {
+            let words = [&group.name, &package.name, &package.version, &package.arch];
+            out.push_str(&words.map(String::as_str).join(" "));
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// What stands for everything that goes into an image. Local files count by name, size and times, as `make` does it:
+/// their bytes are read only when one of these has changed.
+pub(super) fn key(manifest: &Manifest, lock: &Lock, binaries: &Programs, probe: Probe) -> Result<Digest> {
+    let mut hasher = Hasher::default();
+    hasher.field(super::STEPS_VERSION);
+    hasher.field(env!("CARGO_PKG_VERSION").as_bytes());
+    if let Ok(program) = std::env::current_exe() {
+        hash_file(&mut hasher, &program, 0)?;
+    }
+    hasher.field(format!("{probe:?}").as_bytes());
+    // The typed manifest: comments and layout do not matter.
+    hasher.field(format!("{manifest:?}").as_bytes());
+    let lock = lock
+        .to_toml()
+        .map_err(|source| Error::new(Kind::Internal, "cannot write the lock").because(source))?;
+    hasher.field(lock.as_bytes());
+    for content in [&binaries.init, &binaries.services, &binaries.selector] {
+        hasher.field(&content.identity().0);
+    }
+    for path in local_inputs(manifest) {
+        hash_file(&mut hasher, &path, 0)?;
+    }
+    Ok(hasher.digest())
+}
+
+fn local_inputs(manifest: &Manifest) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    if let KernelSource::Own { image, modules } = &manifest.kernel.source {
+        out.push(image.path.clone());
+        out.extend(modules.iter().map(|input| input.path.clone()));
+    }
+    let mut files: Vec<_> = manifest.files.iter().collect();
+    for container in &manifest.containers {
+        match &container.source {
+            Source::Packages(_) => {}
+            Source::Oci { path, .. } | Source::Rootfs(path) => out.push(path.path.clone()),
+        }
+        if let SeccompProfile::File(input) = &container.seccomp {
+            out.push(input.path.clone());
+        }
+        files.extend(&container.files);
+    }
+    out.extend(files.into_iter().filter_map(|file| match &file.content {
+        FileContent::Source(input) => Some(input.path.clone()),
+        FileContent::Text(_) => None,
+    }));
+    out
+}
+
+fn hash_file(hasher: &mut Hasher, path: &Path, depth: usize) -> Result<()> {
+    let metadata = fs::symlink_metadata(path).doing("inspect", path)?;
+    hasher.field(path.as_os_str().as_encoded_bytes());
+    for number in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.update(&metadata.len().to_le_bytes());
+    hasher.update(&metadata.mode().to_le_bytes());
+    if metadata.is_dir() {
+        if depth >= DEPTH_MAX {
+            let message = format!("{} is more than {DEPTH_MAX} directories deep", path.display());
+            return Err(Error::new(Kind::Hostile, message));
+        }
+        let mut entries: Vec<_> = fs::read_dir(path)
+            .and_then(|dir| dir.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>())
+            .doing("list", path)?;
+        entries.sort();
+        for entry in entries {
+            hash_file(hasher, &entry, depth + 1)?;
+        }
+    }
+    Ok(())
+}

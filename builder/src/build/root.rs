@@ -1,0 +1,140 @@
+//! The trees of an image: its root file system and its initramfs.
+
+use super::{elf, requests::DEVICE_PROGRAMS};
+use crate::{
+    container::Bundle,
+    error::Result,
+    kernel::ModuleSet,
+    tree::{Content, Meta, Node, NodeKind, Tree, TreePath},
+};
+use coracle_format::device::{DEVICE_PATH, EARLY_PATH};
+use coracle_manifests::manifest::{File, FileContent, Manifest};
+
+/// Where an image names the packages it is made of: one line each, `group name version architecture`.
+pub(crate) const PACKAGES_PATH: &str = "usr/share/coracle/packages";
+/// Directories that something is mounted on.
+const MOUNT_POINTS: [&str; 7] = ["dev", "proc", "run", "state", "sys", "tmp", "var"];
+/// The merged `/usr`: where programs and libraries look first leads there.
+const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
+
+/// What a root file system is made of.
+pub(super) struct Parts<'a> {
+    /// PID 1.
+    pub(super) init: Content,
+    /// The services.
+    pub(super) services: Content,
+    /// The merged packages with runtime and state tools.
+    pub(super) runtime: &'a Tree,
+    /// Kernel modules that are loaded from the root.
+    pub(super) modules: &'a ModuleSet,
+    /// Containers.
+    pub(super) bundles: &'a [Bundle],
+    /// The encoded device configuration.
+    pub(super) config: Vec<u8>,
+    /// What the image is made of, for [`PACKAGES_PATH`].
+    pub(super) packages: String,
+}
+
+/// The root file system.
+pub(super) fn root(manifest: &Manifest, parts: Parts<'_>) -> Result<Tree> {
+    let mut tree = Tree::new();
+    for dir in MOUNT_POINTS {
+        tree.dir(dir, 0o755)?;
+    }
+    for name in MERGED {
+        tree.dir(&format!("usr/{name}"), 0o755)?;
+        tree.symlink(name, &format!("usr/{name}"))?;
+    }
+    tree.file("usr/bin/coracle-init", 0o755, parts.init)?;
+    tree.file("usr/bin/coracle-services", 0o755, parts.services)?;
+    elf::pick(parts.runtime, &DEVICE_PROGRAMS, &mut tree)?;
+    tree.merge(&TreePath::default(), &parts.modules.late_files)?;
+    tree.file(DEVICE_PATH, 0o644, parts.config)?;
+    tree.file(PACKAGES_PATH, 0o644, parts.packages.as_str())?;
+    etc(&mut tree, manifest)?;
+    for bundle in parts.bundles {
+        tree.merge(&TreePath::default(), &bundle.tree)?;
+    }
+    for file in &manifest.files {
+        put(&mut tree, file)?;
+    }
+    Ok(tree)
+}
+
+/// The initramfs.
+pub(super) fn initramfs(init: Content, modules: &ModuleSet, config: Vec<u8>) -> Result<Tree> {
+    let mut tree = Tree::new();
+    for dir in ["dev", "proc", "run", "sys", "root"] {
+        tree.dir(dir, 0o755)?;
+    }
+    tree.file("init", 0o755, init)?;
+    // The kernel opens it for PID 1 before anything is mounted.
+    let console = NodeKind::CharDevice { major: 5, minor: 1 };
+    tree.insert(TreePath::new("dev/console")?, Node { meta: Meta::root(0o600), kind: console })?;
+    tree.merge(&TreePath::default(), &modules.early_files)?;
+    tree.file(EARLY_PATH, 0o644, config)?;
+    Ok(tree)
+}
+
+fn etc(tree: &mut Tree, manifest: &Manifest) -> Result<()> {
+    let (name, version) = (manifest.image.name.as_str(), manifest.image.version.as_str());
+    tree.file("etc/os-release", 0o644, os_release(name, version).as_str())?;
+    tree.file("etc/hosts", 0o644, "127.0.0.1 localhost\n::1 localhost\n")?;
+    // e2fsck and mke2fs ask for them; without answers they take their own defaults.
+    tree.file("etc/mke2fs.conf", 0o644, MKE2FS_CONF)?;
+    tree.symlink("etc/mtab", "../proc/self/mounts")?;
+    tree.symlink("etc/resolv.conf", "../run/coracle/resolv.conf")?;
+    tree.symlink("etc/machine-id", "../run/coracle/machine-id")
+}
+
+const MKE2FS_CONF: &str = "[defaults]
+base_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr
+default_mntopts = acl,user_xattr
+enable_periodic_fsck = 0
+blocksize = 4096
+inode_size = 256
+inode_ratio = 16384
+[fs_types]
+ext4 = {
+	features = has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize
+}
+small = {
+	inode_ratio = 4096
+}
+floppy = {
+	inode_ratio = 8192
+}
+big = {
+	inode_ratio = 32768
+}
+huge = {
+	inode_ratio = 65536
+}
+";
+
+/// What `/etc/os-release` and the boot artefact say about the image.
+pub(super) fn os_release(name: &str, version: &str) -> String {
+    format!(
+        "ID=coracle\nNAME=Coracle\nPRETTY_NAME=\"Coracle {name} {version}\"\nIMAGE_ID={name}\nIMAGE_VERSION={version}\nVERSION_ID={version}\n"
+    )
+}
+
+fn put(tree: &mut Tree, file: &File) -> Result<()> {
+    let content = match &file.content {
+        FileContent::Text(text) => Content::from(text.as_str()),
+        FileContent::Source(input) => super::inputs::file(&input.path)?,
+    };
+    let meta = Meta::root(file.mode.0).owned(file.uid, file.gid);
+    tree.insert(TreePath::new(file.path.as_str())?, Node { meta, kind: NodeKind::File(content) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn os_release_names_image_and_version() {
+        let text = os_release("hello", "1.2.3");
+        assert!(text.contains("\nIMAGE_ID=hello\nIMAGE_VERSION=1.2.3\n"), "{text}");
+    }
+}

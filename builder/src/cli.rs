@@ -1,0 +1,112 @@
+//! The command line: one file per verb, one place where errors are printed and exit codes chosen.
+//!
+//! stdout carries data, stderr everything else; with `--json` stdout carries one event per line.
+
+mod args;
+mod bench;
+mod build;
+mod completions;
+mod device;
+mod inspect;
+mod lock;
+mod man;
+mod run;
+mod vendor;
+
+pub use args::{Cli, Verb};
+
+use crate::{
+    cache::Cache,
+    context::{Context, Network},
+    error::{Error, Exit, Kind, Result},
+    show::{self, Format},
+};
+use clap::Parser as _;
+use serde_json::json;
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+/// Runs `coracle` with these arguments (the program's name first).
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are a success; clap knows which is which.
+            drop(error.print());
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return code(exit);
+        }
+    };
+    let format = cli.global.format();
+    match run(cli) {
+        Ok(()) => code(Exit::Done),
+        Err(error) => {
+            fail(&error, format);
+            code(error.kind().exit())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let global = cli.global;
+    let report = show::report(global.format(), global.verbosity());
+    let root = global.cache.clone().map_or_else(Cache::default_root, Ok)?;
+    let mut ctx = Context::new(Cache::open(root)?, report);
+    if global.offline {
+        ctx.network = Network::Offline;
+    }
+    stop_on_signals(&ctx)?;
+    match cli.verb {
+        Verb::Build(verb) => build::run(&ctx, &verb),
+        Verb::Run(verb) => run::run(&ctx, &verb),
+        Verb::Lock(verb) => lock::run(&ctx, &verb),
+        Verb::Vendor(verb) => vendor::run(&ctx, &verb),
+        Verb::Inspect(verb) => inspect::run(&verb, global.format()),
+        Verb::Bench(verb) => bench::run(&ctx, &verb, global.format()),
+        Verb::Device(verb) => device::run(&ctx, &verb),
+        Verb::Completions(verb) => completions::run(&verb),
+        Verb::Man(verb) => man::run(&verb),
+    }
+}
+
+/// The first Ctrl-C (or SIGTERM) asks the work to stop, the second ends the process.
+fn stop_on_signals(ctx: &Context) -> Result<()> {
+    use signal_hook::{consts, flag};
+    for signal in [consts::SIGINT, consts::SIGTERM] {
+        let already = std::sync::Arc::clone(&ctx.cancel);
+        flag::register_conditional_shutdown(signal, 128 + signal, already)
+            .and_then(|_| flag::register(signal, std::sync::Arc::clone(&ctx.cancel)))
+            .map_err(|source| Error::new(Kind::Internal, "cannot watch for Ctrl-C").because(source))?;
+    }
+    Ok(())
+}
+
+/// Prints an error: text on stderr, and with `--json` an event on stdout as well.
+fn fail(error: &Error, format: Format) {
+    // There is nowhere left to tell that telling failed.
+    drop(io::stderr().write_all(error.render().as_bytes()));
+    if format == Format::Json {
+        let line = json!({
+            "v": 1, "event": "error", "kind": error.kind().word(),
+            "message": error.to_string(), "hint": error.hint_text(),
+        });
+        drop(writeln!(io::stdout(), "{line}"));
+    }
+}
+
+/// Writes data to stdout. A reader that closed its end (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new(Kind::Io, "cannot write to standard output").because(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn code(exit: Exit) -> ExitCode {
+    ExitCode::from(exit.code())
+}

@@ -1,0 +1,218 @@
+//! Every flag, in one place; help, man pages and completions are made from this.
+
+use crate::{
+    machine::Firmware,
+    show::{Format, Verbosity},
+};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Builds the smallest Linux that carries containers, from one TOML manifest.
+///
+/// Exit codes: 0 done; 1 the work failed; 2 usage or manifest wrong, nothing touched; 3 refused (signature, digest,
+/// version, policy).
+#[derive(Debug, Parser)]
+#[command(name = "coracle", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// Flags of every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Flags of every verb.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Print one JSON object per line on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Show warnings and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Show details
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Never use the network: everything must be in the cache or in the mirror directory
+    #[arg(long, global = true)]
+    pub offline: bool,
+    /// Where downloads and build steps are kept [default: $XDG_CACHE_HOME/coracle or ~/.cache/coracle]
+    #[arg(long, global = true, value_name = "DIR", env = "CORACLE_CACHE")]
+    pub cache: Option<PathBuf>,
+}
+
+impl Global {
+    /// The form of output.
+    pub const fn format(&self) -> Format {
+        if self.json { Format::Json } else { Format::Human }
+    }
+
+    /// How much to show.
+    pub const fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Build the image of a manifest
+    Build(Build),
+    /// Build the image if needed and boot it in QEMU
+    Run(Run),
+    /// Choose and record the exact packages of a manifest
+    Lock(Lock),
+    /// Keep everything a lock names in a directory that serves as a mirror later
+    Vendor(Vendor),
+    /// Show what is in a disk image
+    Inspect(Inspect),
+    /// Measure size, boot time and memory of an image
+    Bench(Bench),
+    /// Pack the device programs for a coracle installed without its sources
+    Device(Device),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Write the man pages
+    Man(Man),
+}
+
+/// Where packages come from.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Source {
+    /// Debian mirror: a URL or a directory [default: the manifest's, or this host's own]
+    #[arg(long, value_name = "URL|DIR", env = "CORACLE_MIRROR")]
+    pub mirror: Option<String>,
+    /// Debian security mirror [default: beside the mirror]
+    #[arg(long, value_name = "URL|DIR", env = "CORACLE_SECURITY_MIRROR")]
+    pub security_mirror: Option<String>,
+    /// Archive keys to trust instead of the built-in ones
+    #[arg(long, value_name = "FILE")]
+    pub keyring: Option<PathBuf>,
+    /// Accept package indexes that have expired (for old releases in a vendored mirror)
+    #[arg(long)]
+    pub allow_expired: bool,
+}
+
+/// `coracle build`.
+#[derive(Clone, Debug, Args)]
+pub struct Build {
+    /// The manifest
+    #[arg(value_name = "MANIFEST")]
+    pub manifest: PathBuf,
+    /// Output directory [default: out/<image name>-<architecture>]
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Use the lock as it is; refuse if it is missing or no longer fits the manifest
+    #[arg(long)]
+    pub locked: bool,
+    /// Where packages come from
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// `coracle run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// What to build
+    #[command(flatten)]
+    pub build: Build,
+    /// How the machine starts: through UEFI firmware, or with the kernel loaded directly
+    #[arg(long, value_name = "uefi|direct", default_value = "uefi")]
+    pub firmware: Firmware,
+    /// Size of the machine's disk in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    pub disk_size: u64,
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    pub memory: u32,
+    /// Processors
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub cpus: u8,
+    /// Do not show the console; say when the containers are up
+    #[arg(long)]
+    pub headless: bool,
+    /// Power the machine off after this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+    /// Let the machine reach nothing but its forwarded ports
+    #[arg(long)]
+    pub isolated: bool,
+    /// Write a chart of the boot to this SVG file
+    #[arg(long, value_name = "FILE")]
+    pub boot_chart: Option<PathBuf>,
+}
+
+/// `coracle lock`.
+#[derive(Debug, Args)]
+pub struct Lock {
+    /// The manifest
+    #[arg(value_name = "MANIFEST")]
+    pub manifest: PathBuf,
+    /// Where packages come from
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// `coracle vendor`.
+#[derive(Debug, Args)]
+pub struct Vendor {
+    /// The manifest
+    #[arg(value_name = "MANIFEST")]
+    pub manifest: PathBuf,
+    /// The directory
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Where packages come from
+    #[command(flatten)]
+    pub source: Source,
+}
+
+/// `coracle inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A disk image, or a directory that `coracle build` made
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+}
+
+/// `coracle bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// What to build
+    #[command(flatten)]
+    pub build: Build,
+    /// Pairs of boots to measure
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub pairs: u32,
+    /// Write a chart of the boot to this SVG file
+    #[arg(long, value_name = "FILE")]
+    pub boot_chart: Option<PathBuf>,
+}
+
+/// `coracle device`.
+#[derive(Debug, Args)]
+pub struct Device {
+    /// The archive to write
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// `coracle completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// `coracle man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The directory to write into
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+}

@@ -1,0 +1,136 @@
+//! `coracle run`: builds, boots, shows the console, ends cleanly.
+
+use super::{args, build::source};
+use crate::{
+    build::Built,
+    chart::boot_chart,
+    context::Context,
+    error::{Doing as _, Error, Kind, Result},
+    launch,
+    machine::{Firmware, Forward, Outside, Phase, Protocol, Vm, console::Polled, vm::Stopped},
+};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+/// How long the machine may take to power off after its button was pressed.
+const POWER_OFF: Duration = Duration::from_secs(60);
+/// How often Ctrl-C and the timeout are looked for while the console is silent.
+const GLANCE: Duration = Duration::from_millis(200);
+
+pub(super) fn run(ctx: &Context, args: &args::Run) -> Result<()> {
+    let image = super::build::build(ctx, &args.build)?;
+    let tools = image.qemu(ctx, &source(&args.build.source))?;
+    let mut options = launch::Options::new(&image);
+    options.firmware = args.firmware;
+    options.disk_bytes = args.disk_size.saturating_mul(1 << 20);
+    options.memory_mib = args.memory;
+    options.cpus = args.cpus;
+    if args.isolated {
+        options.outside = Outside::Isolated;
+    }
+    let dir = tempfile::Builder::new()
+        .prefix("run-")
+        .tempdir_in(&image.dir)
+        .doing("create a directory in", &image.dir)?;
+    let mut spec = launch::prepare(ctx, &tools, &image, &options, dir.path())?;
+    spec.accel = launch::accel(ctx, &tools, &image)?;
+    announce(ctx, &image, args.firmware, &spec.forwards);
+    let vm = Vm::start(ctx, &tools, &spec, &image.dir.join("console.log"))?;
+    let mut session = Session { vm, image: &image, args, phases: Vec::new(), cancel: &ctx.cancel };
+    let ended = session.watch()?;
+    if let Some(path) = &args.boot_chart {
+        let title = format!("{} {} ({})", image.record.name, image.record.version, args.firmware);
+        crate::files::replace(path, boot_chart(&title, &session.phases).as_bytes())?;
+        ctx.report.info(format!("boot chart: {}", path.display()));
+    }
+    session.finish(ctx, ended)
+}
+
+fn announce(ctx: &Context, image: &Built, firmware: Firmware, forwards: &[Forward]) {
+    ctx.report.info(format!("booting {} through {firmware}; Ctrl-C powers it off", image.disk.display()));
+    for forward in forwards {
+        match forward.protocol {
+            Protocol::Tcp => {
+                ctx.report.info(format!("http://localhost:{} leads to port {}", forward.host, forward.guest))
+            }
+            Protocol::Udp => {
+                ctx.report.info(format!("UDP port {} leads to port {}", forward.host, forward.guest))
+            }
+        }
+    }
+}
+
+/// Why watching ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Ctrl-C or the timeout.
+    Asked,
+    /// The machine powered itself off.
+    ByItself,
+}
+
+struct Session<'a> {
+    vm: Vm,
+    image: &'a Built,
+    args: &'a args::Run,
+    phases: Vec<Phase>,
+    cancel: &'a AtomicBool,
+}
+
+impl Session<'_> {
+    /// Shows the console until the user, the timeout or the machine ends it.
+    fn watch(&mut self) -> Result<Ended> {
+        let end = self.args.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+        loop {
+            if self.cancel.load(Ordering::Relaxed) || end.is_some_and(|end| Instant::now() >= end) {
+                return Ok(Ended::Asked);
+            }
+            match self.vm.console.poll(GLANCE) {
+                Polled::Silent => {}
+                Polled::End => return Ok(Ended::ByItself),
+                Polled::Line(line) => self.show(&line)?,
+            }
+        }
+    }
+
+    fn show(&mut self, line: &str) -> Result<()> {
+        let phase = Phase::parse(line);
+        let told = match &phase {
+            Some(phase) if self.args.headless => match (&phase.failed, phase.name.strip_prefix("container-"))
+            {
+                (Some(why), _) => Some(format!("phase {} failed: {why}", phase.name)),
+                (None, Some(container)) => Some(format!("container {container} is up after {} ms", phase.at)),
+                (None, None) => None,
+            },
+            Some(_) | None if self.args.headless => None,
+            Some(_) | None => Some(line.to_owned()),
+        };
+        self.phases.extend(phase);
+        told.map_or(Ok(()), |text| super::print(&format!("{text}\n")))
+    }
+
+    fn finish(mut self, ctx: &Context, ended: Ended) -> Result<()> {
+        if ended == Ended::Asked {
+            // The user's Ctrl-C has been heard; what follows is the orderly end.
+            self.cancel.store(false, Ordering::Relaxed);
+            ctx.report.info("powering off");
+            let headless = self.args.headless;
+            let mut unsaid = Ok(());
+            let stopped = self.vm.power_off(POWER_OFF, |line| {
+                if !headless && unsaid.is_ok() {
+                    unsaid = super::print(&format!("{line}\n"));
+                }
+            })?;
+            unsaid?;
+            if stopped == Stopped::Killed {
+                return Err(Error::new(Kind::Machine, "the machine did not power off and was ended")
+                    .hint(format!("its console is in {}", self.image.dir.join("console.log").display())));
+            }
+            return Ok(());
+        }
+        let status = self.vm.wait(Duration::from_secs(10))?;
+        self.vm.judge(status)
+    }
+}

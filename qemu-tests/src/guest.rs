@@ -1,0 +1,110 @@
+//! A machine under test.
+
+use crate::{MILESTONE, STOP, context, scratch};
+use anyhow::{Context as _, Result, ensure};
+use coracle::{
+    build::{Built, SourceOptions},
+    launch,
+    machine::{Firmware, Forward, Outside, Phase, Protocol, Vm, vm::Stopped},
+};
+use std::{net::TcpListener, path::PathBuf};
+
+/// What a test wants of its machine.
+#[derive(Debug)]
+pub struct Setup {
+    /// How it starts.
+    pub firmware: Firmware,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Bytes of its disk.
+    pub disk_bytes: u64,
+    /// Ports of the machine to reach.
+    pub ports: Vec<u16>,
+    /// A disk that an earlier machine has left; `None`: a fresh copy of the image.
+    pub disk: Option<PathBuf>,
+}
+
+impl Setup {
+    /// A small machine with these ports.
+    pub fn new(firmware: Firmware, ports: &[u16]) -> Self {
+        Self { firmware, memory_mib: 512, disk_bytes: 1 << 30, ports: ports.to_vec(), disk: None }
+    }
+}
+
+/// A running machine. Its network reaches nothing but the forwarded ports.
+#[derive(Debug)]
+pub struct Guest {
+    vm: Vm,
+    forwards: Vec<Forward>,
+    dir: PathBuf,
+}
+
+impl Guest {
+    /// Boots `image`; `test` names the console log.
+    pub fn boot(image: &Built, test: &str, setup: &Setup) -> Result<Self> {
+        let ctx = context()?;
+        let tools = image.qemu(&ctx, &SourceOptions::default())?;
+        let mut options = launch::Options::new(image);
+        options.firmware = setup.firmware;
+        options.memory_mib = setup.memory_mib;
+        options.disk_bytes = setup.disk_bytes;
+        options.outside = Outside::Isolated;
+        options.forwards = forwards(&setup.ports)?;
+        let name = image.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let dir = scratch(&name)?.join(test);
+        let spec = match &setup.disk {
+            None => launch::prepare(&ctx, &tools, image, &options, &dir)?,
+            Some(disk) => launch::reuse(&ctx, &tools, image, &options, disk)?,
+        };
+        let vm = Vm::start(&ctx, &tools, &spec, &scratch(&name)?.join(format!("{test}.log")))?;
+        Ok(Self { vm, forwards: options.forwards, dir })
+    }
+
+    /// The port of the host that leads to `guest`.
+    pub fn port(&self, guest: u16) -> Result<u16> {
+        let found = self.forwards.iter().find(|forward| forward.guest == guest);
+        Ok(found.context("the port is not forwarded")?.host)
+    }
+
+    /// Waits for a phase; one that failed is an error.
+    pub fn phase(&mut self, name: &str) -> Result<Phase> {
+        Ok(self.vm.console.phase(name, MILESTONE)?)
+    }
+
+    /// Waits for a console line that holds `text`, and returns it.
+    pub fn line(&mut self, text: &str) -> Result<String> {
+        let what = format!("the line {text:?}");
+        let hit = |line: &str| line.contains(text).then(|| line.to_owned());
+        Ok(self.vm.console.expect(&what, MILESTONE, hit)?)
+    }
+
+    /// The machine itself.
+    pub fn vm(&mut self) -> &mut Vm {
+        &mut self.vm
+    }
+
+    /// Presses the power button; the machine must stop by itself. Returns its last lines.
+    pub fn power_off(&mut self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        let stopped = self.vm.power_off(STOP, |line| lines.push(line.to_owned()))?;
+        ensure!(stopped == Stopped::ByItself, "the machine did not power off:\n{}", lines.join("\n"));
+        Ok(lines)
+    }
+
+    /// The disk it writes.
+    pub fn disk(&self) -> PathBuf {
+        self.dir.join("disk.raw")
+    }
+}
+
+/// Free ports of the host for these ports of the machine.
+fn forwards(ports: &[u16]) -> Result<Vec<Forward>> {
+    // All listeners are held until every port is known, so that no port is given twice.
+    let listeners: Vec<_> =
+        ports.iter().map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    let forward = |(listener, guest): (&TcpListener, &u16)| {
+        let host = listener.local_addr()?.port();
+        Ok(Forward { protocol: Protocol::Tcp, host, guest: *guest })
+    };
+    listeners.iter().zip(ports).map(forward).collect()
+}
