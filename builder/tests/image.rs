@@ -1,5 +1,6 @@
 //! The byte formats of an image against the tools that know them, and against themselves: built twice, compared.
 
+#![expect(clippy::tests_outside_test_module, reason = "the whole crate is a test")]
 use coracle::{
     cache::Cache,
     context::Context,
