@@ -43,8 +43,8 @@ pub fn build(stub: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>> {
 }
 
 fn check_parts(headers: &Headers, parts: &Parts<'_>) -> Result<()> {
-    let kernel = Headers::parse(parts.linux).map_err(|why| bad("the kernel", why))?;
-    if kernel.machine != headers.machine {
+    let (_, kernel) = pe::machine(parts.linux).map_err(|why| bad("the kernel", why))?;
+    if kernel != headers.machine {
         return Err(bad("the kernel", "it is for another architecture than the boot stub"));
     }
     if parts.command_line.len() > COMMAND_LINE_BYTES_MAX {

@@ -19,6 +19,24 @@ const CERTIFICATES: usize = 4;
 /// Alignments are powers of two up to this.
 const ALIGNMENT_MAX: u32 = 1 << 21;
 
+const SHORT: &str = "it is truncated";
+
+/// Where the COFF header of a PE file is, and the architecture it names.
+pub(super) fn machine(bytes: &[u8]) -> Result<(usize, Arch), &'static str> {
+    if bytes.get(..2) != Some(b"MZ") {
+        return Err("it is no PE file");
+    }
+    let coff = usize_of(u32_at(bytes, 0x3c).ok_or(SHORT)?);
+    if bytes.get(coff..coff.saturating_add(COFF_BYTES)).ok_or(SHORT)?[..4] != *b"PE\0\0" {
+        return Err("it is no PE file");
+    }
+    match u16_at(bytes, coff + 4) {
+        Some(AMD64) => Ok((coff, Arch::X86_64)),
+        Some(ARM64) => Ok((coff, Arch::Aarch64)),
+        Some(_) | None => Err("it is for an unknown architecture"),
+    }
+}
+
 /// What the headers say. Every offset in it lies inside the bytes that were parsed.
 #[derive(Clone, Debug)]
 pub(super) struct Headers {
@@ -42,20 +60,8 @@ pub(super) struct Headers {
 impl Headers {
     /// Reads and checks the headers.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
-        const SHORT: &str = "it is truncated";
-        if bytes.get(..2) != Some(b"MZ") {
-            return Err("it is no PE file");
-        }
-        let coff = usize_of(u32_at(bytes, 0x3c).ok_or(SHORT)?);
-        let optional = coff.checked_add(COFF_BYTES).ok_or(SHORT)?;
-        if bytes.get(coff..coff.saturating_add(4)) != Some(b"PE\0\0") {
-            return Err("it is no PE file");
-        }
-        let machine = match u16_at(bytes, coff + 4).ok_or(SHORT)? {
-            AMD64 => Arch::X86_64,
-            ARM64 => Arch::Aarch64,
-            _ => return Err("it is for an unknown architecture"),
-        };
+        let (coff, machine) = machine(bytes)?;
+        let optional = coff + COFF_BYTES;
         let count = usize::from(u16_at(bytes, coff + 6).ok_or(SHORT)?);
         let optional_bytes = usize::from(u16_at(bytes, coff + 20).ok_or(SHORT)?);
         if count == 0 || count > SECTIONS_MAX {
