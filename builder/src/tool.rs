@@ -4,12 +4,14 @@
 //! says what was run, how it ended, its last lines, and where the rest is.
 
 mod failure;
+mod pipe;
 mod running;
 
 pub use failure::quote;
 pub use running::{Running, Waited};
 
 use failure::Log;
+use pipe::{Drained, Fed, drain, feed};
 use running::Group;
 
 use crate::{
@@ -23,10 +25,10 @@ use std::{
     ffi::{OsStr, OsString},
     fmt, fs,
     fs::File,
-    io::{self, BufRead as _, BufReader, Read, Write},
+    io::{self, Read, Write},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
-    process::{ChildStdin, ChildStdout, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
@@ -361,94 +363,6 @@ impl<'a> Tool<'a> {
             Stdout::Inherit => Stdio::inherit(),
         })
     }
-}
-
-/// What became of a program's input.
-enum Fed {
-    /// Written, or no longer wanted by the program, which says so itself if that is a fault.
-    Done,
-    /// Its source failed.
-    Failed(Error),
-}
-
-/// Notes when the program no longer reads, which is not its source's fault.
-struct Pipe {
-    inner: ChildStdin,
-    closed: bool,
-}
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes);
-        if let Err(error) = &written {
-            self.closed |= error.kind() == io::ErrorKind::BrokenPipe;
-        }
-        written
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-fn feed(stdin: Stdin<'_>, pipe: Option<ChildStdin>) -> Fed {
-    let Some(inner) = pipe else {
-        return Fed::Done;
-    };
-    let mut pipe = Pipe { inner, closed: false };
-    let at = Path::new("standard input");
-    let fed = match stdin {
-        Stdin::Bytes(bytes) => pipe.write_all(&bytes).doing("write", at),
-        Stdin::Reader(mut reader) => io::copy(&mut reader, &mut pipe).map(|_| ()).doing("copy to", at),
-        Stdin::Writer(write) => write(&mut pipe),
-        Stdin::Closed | Stdin::File(_) | Stdin::Inherit | Stdin::Piped => Ok(()),
-    };
-    match fed {
-        Err(error) if !pipe.closed => Fed::Failed(error),
-        Ok(()) | Err(_) => Fed::Done,
-    }
-}
-
-/// What became of a program's output.
-enum Drained {
-    /// All of it that was to be captured.
-    All(Vec<u8>),
-    /// It was more than this limit.
-    Over(u64),
-    /// Reading failed.
-    Broken(io::Error),
-}
-
-fn drain(stdout: Stdout<'_>, pipe: Option<ChildStdout>) -> Drained {
-    let Some(pipe) = pipe else {
-        return Drained::All(Vec::new());
-    };
-    match stdout {
-        Stdout::Capture(limit) => {
-            let mut bytes = Vec::new();
-            // One byte more than allowed tells "exactly the limit" from "more". Dropping the pipe ends the program.
-            match pipe.take(limit.saturating_add(1)).read_to_end(&mut bytes) {
-                Ok(n) if u64::try_from(n).is_ok_and(|n| n <= limit) => Drained::All(bytes),
-                Ok(_) => Drained::Over(limit),
-                Err(error) => Drained::Broken(error),
-            }
-        }
-        Stdout::Lines(mut take) => match lines(pipe, &mut take) {
-            Ok(()) => Drained::All(Vec::new()),
-            Err(error) => Drained::Broken(error),
-        },
-        Stdout::File(_) | Stdout::Log | Stdout::Inherit | Stdout::Piped => Drained::All(Vec::new()),
-    }
-}
-
-fn lines(pipe: ChildStdout, take: &mut dyn FnMut(&str)) -> io::Result<()> {
-    let mut reader = BufReader::new(pipe);
-    let mut line = Vec::new();
-    while reader.by_ref().take(LINE_LIMIT_BYTES).read_until(b'\n', &mut line)? != 0 {
-        take(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
-        line.clear();
-    }
-    Ok(())
 }
 
 /// The program `name` along this process's `PATH`.

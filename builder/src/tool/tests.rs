@@ -1,6 +1,9 @@
 use super::*;
 use crate::{cache::Cache, report::Report};
-use std::sync::atomic::Ordering;
+use std::{
+    io::{BufRead as _, BufReader},
+    sync::atomic::Ordering,
+};
 
 fn context() -> (tempfile::TempDir, Context) {
     let dir = tempfile::tempdir().unwrap();
