@@ -4,7 +4,7 @@
 use coracle::{
     cache::Cache,
     context::Context,
-    debian::{Archive, ArchiveOptions, Mirrors, Wish, fetch_all, unpack},
+    debian::{Archive, ArchiveOptions, Mirrors, Request, Wish, fetch_all, unpack},
     digest::Digest,
     error::{Doing, Error, Kind, Result},
     image::{disk, esp, ext4, initramfs, inspect::Disk, slot, uki, verity},
@@ -26,13 +26,17 @@ use std::{
 };
 
 const EPOCH: u64 = 1_700_000_000;
-const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+const STUBS: [(&str, &str); 2] = [
+    ("amd64", "usr/lib/systemd/boot/efi/linuxx64.efi.stub"),
+    ("arm64", "usr/lib/systemd/boot/efi/linuxaa64.efi.stub"),
+];
 
-/// Tools and boot stub from locked packages, in the ordinary cache.
+/// Tools and boot stubs from locked packages, in the ordinary cache.
 struct Workshop {
     ctx: Context,
     tools: ToolRoot,
     stub: Vec<u8>,
+    arm_stub: Vec<u8>,
 }
 
 fn workshop() -> Result<&'static Workshop> {
@@ -48,12 +52,15 @@ fn open_workshop() -> Result<Workshop> {
     let archive = Archive::open(&ctx, &ArchiveOptions::new(mirrors, "trixie"))?;
     let host = archive.index(&ctx, HostArch::current()?.debian())?;
     let packages = host.resolve(&Group::Build.request())?;
-    let request = coracle::debian::Request::only(["systemd-boot-efi"]);
-    let stub = archive.index(&ctx, "amd64")?.resolve(&request)?;
-    fetch_all(&ctx, archive.mirrors(), &[&packages[..], &stub[..]].concat())?;
+    fetch_all(&ctx, archive.mirrors(), &packages)?;
     let tools = ToolRoot::of_packages(&ctx, &packages)?;
-    let stub = content(&unpack(&ctx, &stub[0])?, STUB)?;
-    Ok(Workshop { ctx, tools, stub })
+    let [stub, arm_stub] = STUBS.map(|(arch, path)| {
+        let package = archive.index(&ctx, arch)?.resolve(&Request::only(["systemd-boot-efi"]))?;
+        fetch_all(&ctx, archive.mirrors(), &package)?;
+        content(&unpack(&ctx, &package[0])?, path)
+    });
+    let (stub, arm_stub) = (stub?, arm_stub?);
+    Ok(Workshop { ctx, tools, stub, arm_stub })
 }
 
 fn content(tree: &Tree, path: &str) -> Result<Vec<u8>> {
@@ -159,6 +166,24 @@ fn a_disk_read_back_gives_kernel_initramfs_and_the_root_hash_of_its_own_root() -
     assert!(uki.section(".sbat").is_some_and(|sbat| sbat.starts_with(b"sbat,")));
     let esp = disk.read_partition(Role::Esp, usize::try_from(ESP_BYTES).unwrap_or(0))?;
     assert!(esp == esp::build(Arch::X86_64, &shop.stub, &sample()?.identity())?);
+    Ok(())
+}
+
+#[test]
+fn the_boot_stubs_of_both_architectures_take_the_sections() -> Result<()> {
+    let shop = workshop()?;
+    for (stub, arch) in [(&shop.stub, Arch::X86_64), (&shop.arm_stub, Arch::Aarch64)] {
+        let parts = uki::Parts {
+            linux: stub,
+            initrd: b"initrd",
+            command_line: "quiet",
+            os_release: "ID=x\n",
+            uname: "6",
+        };
+        let image = uki::build(stub, &parts)?;
+        let uki = uki::Uki::parse(&image)?;
+        assert_eq!((uki.arch, uki.initrd()?, uki.linux()?), (arch, &b"initrd"[..], &stub[..]));
+    }
     Ok(())
 }
 
