@@ -5,16 +5,19 @@
 //! disk is [`Table::encode`], then the backup copy, sync, the primary copy, sync; a cut at any point leaves one copy
 //! that parses. See `docs/formats/disk.md`.
 
+mod bytes;
 mod edit;
+mod error;
 #[cfg(test)]
 mod tests;
 
 use crate::{guid::Guid, layout::Role};
 use alloc::{string::String, vec, vec::Vec};
-use core::fmt;
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
+use bytes::{check_header, header_crc, parse_entry};
 pub use edit::{NoRoom, Size};
+pub use error::{NotATable, ReadError};
 
 /// Entries of a table. A header that states another number is refused before anything is read by it.
 pub const ENTRIES: u32 = 128;
@@ -156,77 +159,6 @@ pub struct Table {
     pub partitions: Vec<Partition>,
 }
 
-/// Why bytes are not a partition table, or a table cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotATable {
-    /// The disk is too small, or its blocks are neither 512 nor 4096 bytes.
-    Geometry,
-    /// The header block or the entry array is shorter than it must be.
-    Truncated,
-    /// No signature: not a partition table.
-    Signature,
-    /// The header does not match its checksum.
-    HeaderChecksum,
-    /// A header field has a value that is not supported; its name.
-    Header(&'static str),
-    /// The entries do not match their checksum.
-    EntriesChecksum,
-    /// The header states another number of entries than [`ENTRIES`].
-    EntryCount(u32),
-    /// A partition lies outside the usable blocks, or ends before it starts; its number.
-    Bounds(u32),
-    /// Two partitions share blocks; their numbers.
-    Overlap(u32, u32),
-    /// A partition number is out of range or not above the one before it.
-    Number(u32),
-    /// Two partitions have the same role.
-    Twice(Role),
-}
-
-impl fmt::Display for NotATable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Geometry => f.write_str(
-                "the disk is too small for a partition table, or its block size is neither 512 nor 4096",
-            ),
-            Self::Truncated => f.write_str("partition table is truncated"),
-            Self::Signature => f.write_str("there is no GUID partition table"),
-            Self::HeaderChecksum => f.write_str("partition table header does not match its checksum"),
-            Self::Header(field) => write!(f, "partition table header has an unsupported value: {field}"),
-            Self::EntriesChecksum => f.write_str("partition entries do not match their checksum"),
-            Self::EntryCount(count) => {
-                write!(f, "partition table states {count} entries, {ENTRIES} are expected")
-            }
-            Self::Bounds(number) => write!(f, "partition {number} lies outside the disk"),
-            Self::Overlap(a, b) => write!(f, "partitions {a} and {b} overlap"),
-            Self::Number(number) => write!(f, "partition number {number} is out of order or above {ENTRIES}"),
-            Self::Twice(role) => write!(f, "two partitions are of the type {}", role.label()),
-        }
-    }
-}
-
-impl core::error::Error for NotATable {}
-
-/// Why a table could not be had from a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadError<E> {
-    /// The disk could not be read.
-    Disk(E),
-    /// It was read, and holds no valid table.
-    Table(NotATable),
-}
-
-impl<E: fmt::Display> fmt::Display for ReadError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Disk(error) => write!(f, "cannot read the partition table: {error}"),
-            Self::Table(error) => error.fmt(f),
-        }
-    }
-}
-
-impl<E: fmt::Debug + fmt::Display> core::error::Error for ReadError<E> {}
-
 /// Bytes for consecutive blocks of the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
@@ -364,62 +296,6 @@ impl Table {
         })
     }
 
-    fn encode_entries(&self) -> Vec<u8> {
-        let mut out = vec![0; ENTRIES_BYTES];
-        let slots = (1..=ENTRIES).zip(out.chunks_exact_mut(128));
-        for (number, entry) in slots {
-            let Some(partition) = self.partitions.iter().find(|one| one.number == number) else {
-                continue;
-            };
-            entry[..16].copy_from_slice(&partition.kind.0);
-            entry[16..32].copy_from_slice(&partition.id.0);
-            entry[32..40].copy_from_slice(&partition.first.to_le_bytes());
-            entry[40..48].copy_from_slice(&partition.last.to_le_bytes());
-            entry[48..56].copy_from_slice(&partition.attributes.to_le_bytes());
-            for (unit, bytes) in partition.name.iter().zip(entry[56..].chunks_exact_mut(2)) {
-                bytes.copy_from_slice(&unit.to_le_bytes());
-            }
-        }
-        out
-    }
-
-    fn encode_header(&self, place: Place, entries_crc: u32) -> Vec<u8> {
-        let geometry = self.geometry();
-        let other = match place {
-            Place::Primary => Place::Backup,
-            Place::Backup => Place::Primary,
-        };
-        let mut out = Vec::with_capacity(geometry.block_len());
-        out.extend_from_slice(&SIGNATURE);
-        out.extend_from_slice(&REVISION.to_le_bytes());
-        out.extend_from_slice(&92_u32.to_le_bytes());
-        out.extend_from_slice(&[0; 8]);
-        out.extend_from_slice(&geometry.header_lba(place).to_le_bytes());
-        out.extend_from_slice(&geometry.header_lba(other).to_le_bytes());
-        out.extend_from_slice(&geometry.first_usable().to_le_bytes());
-        out.extend_from_slice(&geometry.last_usable().to_le_bytes());
-        out.extend_from_slice(&self.disk_id.0);
-        out.extend_from_slice(&geometry.entries_lba(place).to_le_bytes());
-        out.extend_from_slice(&ENTRIES.to_le_bytes());
-        out.extend_from_slice(&ENTRY_BYTES.to_le_bytes());
-        out.extend_from_slice(&entries_crc.to_le_bytes());
-        out.resize(geometry.block_len(), 0);
-        let crc = header_crc(&out);
-        out[HEADER_CRC].copy_from_slice(&crc.to_le_bytes());
-        out
-    }
-
-    /// UEFI 2.10, table 5.4: one partition of type 0xEE over the whole disk, or as much as 32 bits can say.
-    fn protective_mbr(&self) -> Write {
-        let mut bytes = vec![0; self.geometry().block_len()];
-        let blocks = u32::try_from(self.disk_blocks - 1).unwrap_or(u32::MAX);
-        bytes[446..454].copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff]);
-        bytes[454..458].copy_from_slice(&1_u32.to_le_bytes());
-        bytes[458..462].copy_from_slice(&blocks.to_le_bytes());
-        bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
-        Write { lba: 0, bytes }
-    }
-
     /// The rules every table obeys, read or written.
     fn check(&self) -> Result<(), NotATable> {
         let geometry = self.geometry();
@@ -455,70 +331,6 @@ impl Table {
         sorted.sort_unstable_by_key(|partition| partition.first);
         sorted
     }
-}
-
-/// Checks the fixed fields of a header whose checksum matches; returns the geometry it was laid out for.
-fn check_header(disk: Geometry, place: Place, block: &[u8]) -> Result<Geometry, NotATable> {
-    let word = |at| u32::from_le_bytes(take(block, at));
-    let long = |at| u64::from_le_bytes(take(block, at));
-    let require = |holds: bool, field| holds.then_some(()).ok_or(NotATable::Header(field));
-    require(word(8) == REVISION, "revision")?;
-    require(word(12) == 92, "header size")?;
-    let rest_is_zero = block[HEADER_BYTES..].iter().all(|byte| *byte == 0);
-    require(word(20) == 0 && rest_is_zero, "reserved bytes")?;
-    if word(80) != ENTRIES {
-        return Err(NotATable::EntryCount(word(80)));
-    }
-    require(word(84) == ENTRY_BYTES, "entry size")?;
-    let (own, other) = (long(24), long(32));
-    let last_block = match place {
-        Place::Primary => other,
-        Place::Backup => own,
-    };
-    require(last_block < disk.blocks, "position of the backup header")?;
-    let laid_out = Geometry { blocks: last_block + 1, ..disk };
-    laid_out.check()?;
-    let opposite = match place {
-        Place::Primary => laid_out.header_lba(Place::Backup),
-        Place::Backup => {
-            require(laid_out.blocks == disk.blocks, "own position")?;
-            laid_out.header_lba(Place::Primary)
-        }
-    };
-    require(own == laid_out.header_lba(place), "own position")?;
-    require(other == opposite, "position of the other header")?;
-    require(long(72) == laid_out.entries_lba(place), "position of the entries")?;
-    require(long(40) >= laid_out.first_usable() && long(48) <= laid_out.last_usable(), "usable blocks")?;
-    Ok(laid_out)
-}
-
-fn parse_entry(number: u32, entry: &[u8]) -> Option<Partition> {
-    let kind = Guid(take(entry, 0));
-    if kind == Guid::ZERO {
-        return None;
-    }
-    let mut name = [0; 36];
-    for (unit, bytes) in name.iter_mut().zip(entry[56..].chunks_exact(2)) {
-        *unit = u16::from_le_bytes(take(bytes, 0));
-    }
-    Some(Partition {
-        number,
-        kind,
-        id: Guid(take(entry, 16)),
-        first: u64::from_le_bytes(take(entry, 32)),
-        last: u64::from_le_bytes(take(entry, 40)),
-        attributes: u64::from_le_bytes(take(entry, 48)),
-        name,
-    })
-}
-
-/// The checksum of a header, its own field taken as zero.
-fn header_crc(block: &[u8]) -> u32 {
-    let mut digest = CRC.digest();
-    digest.update(&block[..HEADER_CRC.start]);
-    digest.update(&[0; 4]);
-    digest.update(&block[HEADER_CRC.end..HEADER_BYTES]);
-    digest.finalize()
 }
 
 /// `N` bytes at a position that the caller knows to be inside.
