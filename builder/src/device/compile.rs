@@ -21,8 +21,10 @@ const PROFILE: &str = "device";
 const COMPILE_DEADLINE: Duration = Duration::from_hours(1);
 /// How long rustup may take to fetch something.
 const FETCH_DEADLINE: Duration = Duration::from_mins(30);
-/// What cargo and rustup need of the user's environment: where their files are, and how to reach the network.
-const KEPT_ENV: [&str; 14] = [
+/// What cargo and rustup need of the user's environment: where the linker of build scripts and their own files are, and
+/// how to reach the network.
+const KEPT_ENV: [&str; 15] = [
+    "PATH",
     "HOME",
     "CARGO_HOME",
     "RUSTUP_HOME",
@@ -109,7 +111,7 @@ impl Job<'_> {
         let flags = self.toolchain.flags(self.root, target).join("\x1f");
         let mut tool = self
             .toolchain
-            .tool("cargo")
+            .cargo()
             .args(["build", "--locked", "--profile", PROFILE, "--target", target])
             .args(["--message-format", "json-render-diagnostics"])
             .arg("--manifest-path")
@@ -176,6 +178,13 @@ impl Toolchain {
     /// A program of this toolchain. rustup's stand-ins read the variable.
     fn tool(&self, name: &str) -> Tool<'static> {
         Tool::host(name).keep_env(&KEPT_ENV).env("RUSTUP_TOOLCHAIN", &self.channel)
+    }
+
+    /// Its cargo and compiler themselves, without rustup's stand-ins.
+    fn cargo(&self) -> Tool<'static> {
+        let bin = self.sysroot.join("bin");
+        let cargo = bin.join("cargo").to_string_lossy().into_owned();
+        Tool::host(&cargo).keep_env(&KEPT_ENV).env("RUSTC", bin.join("rustc"))
     }
 
     fn rustup(&self, ctx: &Context, args: &[&str]) -> Result<()> {

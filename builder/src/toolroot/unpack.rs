@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{
     fs::{self, File, Permissions},
-    io,
+    io::{self, Read, Seek as _, Write as _},
     os::unix::fs::{PermissionsExt as _, symlink},
     path::Path,
 };
@@ -25,6 +25,9 @@ const LEFT_OUT: [&str; 9] = [
     "usr/share/lintian",
     "usr/share/bug",
 ];
+
+/// Unit of copying, and the smallest hole.
+const CHUNK_BYTES: usize = 64 << 10;
 
 pub(super) fn write(ctx: &Context, tree: &Tree, dir: &Path) -> Result<()> {
     let step = ctx.report.step("unpack tools");
@@ -63,9 +66,31 @@ fn left_out(path: &TreePath) -> bool {
         .any(|dir| path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
+/// Copies with holes for zeros: firmware comes as images of 64 MiB that are mostly empty.
+fn copy(from: &mut dyn Read, to: &mut File) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let mut length = 0;
+    loop {
+        let mut filled = 0;
+        while let n @ 1.. = from.read(&mut buffer[filled..])? {
+            filled += n;
+        }
+        if filled == 0 {
+            return to.set_len(length);
+        }
+        let chunk = &buffer[..filled];
+        if chunk.iter().all(|byte| *byte == 0) {
+            to.seek_relative(i64::try_from(filled).map_err(io::Error::other)?)?;
+        } else {
+            to.write_all(chunk)?;
+        }
+        length = to.stream_position()?;
+    }
+}
+
 fn write_file(at: &Path, content: &Content, mode: u16) -> Result<()> {
     let mut file = File::create_new(at).doing("create", at)?;
-    io::copy(&mut content.open()?, &mut file).doing("write", at)?;
+    copy(&mut content.open()?, &mut file).doing("write", at)?;
     let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
     file.set_permissions(Permissions::from_mode(mode)).doing("set permissions of", at)
 }
@@ -107,6 +132,20 @@ mod tests {
         assert_eq!(inside(&at("usr/bin/x"), "../../../../etc/passwd"), "../../etc/passwd");
         assert_eq!(inside(&at("a/b"), "/"), "..");
         assert_eq!(inside(&at("b"), "/"), ".");
+    }
+
+    #[test]
+    fn zeros_become_holes_and_every_byte_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let zeros = vec![0; CHUNK_BYTES * 3 + 5];
+        let mixed = [&zeros[..], b"x", &zeros[..]].concat();
+        for (name, bytes) in [("zeros", zeros), ("mixed", mixed), ("empty", Vec::new())] {
+            let path = dir.path().join(name);
+            write_file(&path, &Content::from(bytes.clone()), 0o644).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), bytes, "{name}");
+        }
+        let blocks = std::os::unix::fs::MetadataExt::blocks(&dir.path().join("zeros").metadata().unwrap());
+        assert_eq!(blocks, 0);
     }
 
     proptest! {
