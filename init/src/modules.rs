@@ -19,6 +19,10 @@ pub struct Kernel;
 
 impl Insert for Kernel {
     fn insert(&mut self, module: &Module) -> Result<(), Fault> {
+        // The kernel would check the file's signature before it finds that it has the module already.
+        if Path::new("/sys/module").join(&module.name).exists() {
+            return Ok(());
+        }
         let file = File::open(&module.path).attempt("open", &module.path)?;
         let params = CString::new(module.params.as_str()).attempt("use the parameters of", &module.name)?;
         match rustix::system::finit_module(&file, &params, 0) {
@@ -71,6 +75,17 @@ impl Loader {
     /// Loads every module that drives a device with this alias, with what it needs.
     pub fn load_for(&mut self, modalias: &str, kernel: &mut impl Insert) -> Outcome {
         self.load_where(kernel, |load| drives(load, modalias))
+    }
+
+    /// Loads the drivers of the devices that are below `sys` (`/sys`) now.
+    pub fn load_for_present(&mut self, kernel: &mut impl Insert, sys: &Path) -> Outcome {
+        let mut outcome = Outcome::default();
+        for modalias in modaliases(sys) {
+            let one = self.load_for(&modalias, kernel);
+            outcome.loaded += one.loaded;
+            outcome.faults.extend(one.faults);
+        }
+        outcome
     }
 
     /// Whether some module that is not loaded yet drives a device with this alias.
@@ -130,13 +145,9 @@ fn drives(load: &Load, modalias: &str) -> bool {
 pub fn load_for_devices(loader: &mut Loader, kernel: &mut impl Insert, sys: &Path) -> Vec<Fault> {
     let mut faults = Vec::new();
     loop {
-        let mut fresh = 0;
-        for modalias in modaliases(sys) {
-            let outcome = loader.load_for(&modalias, kernel);
-            fresh += outcome.loaded;
-            faults.extend(outcome.faults);
-        }
-        if fresh == 0 {
+        let outcome = loader.load_for_present(kernel, sys);
+        faults.extend(outcome.faults);
+        if outcome.loaded == 0 {
             return faults;
         }
     }

@@ -40,6 +40,7 @@ pub(super) fn wait_for(
     let devices = Devices::default();
     let until = now_ms().saturating_add(wait_ms);
     loop {
+        serve(uevents, loader);
         let mut seen = Seen::default();
         if let Some(slot) = search(&devices, verity, &mut seen)? {
             return Ok(slot);
@@ -49,7 +50,6 @@ pub(super) fn wait_for(
             let why = format!("no slot has this root hash after {wait_ms} ms; seen: {disks}");
             return Err(Fault::new("find the root", crate::hex::encode(&verity.root_hash), why));
         }
-        serve(uevents, loader);
     }
 }
 

@@ -8,7 +8,7 @@ mod verity;
 use crate::cmdline::{self, Verity};
 use crate::fault::{Attempt, Fault};
 use crate::kmsg::{self, Level};
-use crate::modules::{self, Kernel, Loader};
+use crate::modules::{Kernel, Loader};
 use crate::phase::{self, Failed, KernelLog, Phase, Weight};
 use crate::power;
 use crate::sys::uevents::Uevents;
@@ -85,7 +85,8 @@ fn load_modules(early: &mut Early) -> Result<(), Fault> {
     // Listening begins before the first look: a device that appears in between is heard.
     early.uevents = Some(Uevents::open()?);
     warn(&early.loader.load_always(&mut Kernel).faults);
-    warn(&modules::load_for_devices(&mut early.loader, &mut Kernel, Path::new("/sys")));
+    // One look at the devices is enough: those that a driver brings up are announced.
+    warn(&early.loader.load_for_present(&mut Kernel, Path::new("/sys")).faults);
     Ok(())
 }
 
