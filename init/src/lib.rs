@@ -1,8 +1,8 @@
 //! PID 1 of a Coracle machine.
 //!
-//! One static binary, started three ways:
-//! - as `/init` of the initramfs: kernel modules, dm-verity, switch to the root ([`early`]);
-//! - as PID 1 of the root: mounts, then supervision of our services until the machine stops ([`root`], [`supervisor`]);
+//! One static binary in the initramfs, started two ways:
+//! - as `/init`: kernel modules, dm-verity, switch to the root ([`early`]), then, still the same process, PID 1 of the
+//!   root: mounts, and supervision of our services until the machine stops ([`root`], [`supervisor`]);
 //! - as `coracle-init job NAME`, a short-lived child of PID 1 for what may block: the `state` file system, late kernel
 //!   modules, the last sync ([`job`]).
 //!
@@ -25,11 +25,10 @@ pub mod phase;
 pub mod power;
 pub mod root;
 pub mod supervisor;
-#[expect(unsafe_code, reason = "ioctls and inherited descriptors have no safe wrapper")]
+#[expect(unsafe_code, reason = "ioctls have no safe wrapper")]
 pub mod sys;
 pub mod uevent;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 /// Runs the part that this process is for. As PID 1 it never returns.
@@ -39,8 +38,5 @@ pub fn start() -> ExitCode {
         return job::run(std::env::args_os().skip(1));
     }
     // PID 1 takes nothing from its arguments: whoever loads the kernel could have added them.
-    if Path::new(coracle_format::device::EARLY_PATH).exists() {
-        early::run()
-    }
-    root::run()
+    early::run()
 }

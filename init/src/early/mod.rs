@@ -9,8 +9,9 @@ use crate::cmdline::{self, Verity};
 use crate::fault::{Attempt, Fault};
 use crate::kmsg::{self, Level};
 use crate::modules::{Kernel, Loader};
-use crate::phase::{self, Failed, KernelLog, Phase, Weight};
+use crate::phase::{self, KernelLog, Phase, Weight};
 use crate::power;
+use crate::root;
 use crate::sys::uevents::Uevents;
 use crate::sys::watchdog::Watchdog;
 use coracle_format::device::{self, EarlyConfig};
@@ -30,7 +31,7 @@ struct Early {
     root: Option<String>,
 }
 
-const PHASES: [Phase<Early>; 8] = [
+const PHASES: [Phase<Early>; 9] = [
     Phase { name: "api-mounts", weight: Weight::Needed, run: |_| api_mounts::run() },
     Phase { name: "early-config", weight: Weight::Needed, run: load_config },
     Phase {
@@ -46,19 +47,20 @@ const PHASES: [Phase<Early>; 8] = [
     Phase { name: "root-device", weight: Weight::Needed, run: find_disk },
     Phase { name: "root-verity", weight: Weight::Needed, run: verity::run },
     Phase { name: "root-mount", weight: Weight::Needed, run: verity::mount_root },
+    Phase { name: "switch-root", weight: Weight::Needed, run: |_| switch::to_root() },
 ];
 
-/// Runs the initramfs' part as PID 1; ends in the root's init or in a reboot.
+/// Runs the initramfs' part as PID 1, then the root's.
 pub fn run() -> ! {
     let mut early = Early::default();
-    let failed = match phase::run(&PHASES, &mut early, &mut KernelLog) {
+    match phase::run(&PHASES, &mut early, &mut KernelLog) {
         Ok(()) => {
-            let Err(fault) = switch::to_root(early.watchdog.as_ref());
-            Failed { phase: "switch-root", fault }
+            let watchdog = early.watchdog.take();
+            drop(early);
+            root::run(watchdog)
         }
-        Err(failed) => failed,
-    };
-    power::fail(&failed, early.config.map(|config| config.on_failure))
+        Err(failed) => power::fail(&failed, early.config.map(|config| config.on_failure)),
+    }
 }
 
 fn load_config(early: &mut Early) -> Result<(), Fault> {
@@ -77,6 +79,9 @@ fn arm_watchdog(early: &mut Early) -> Result<(), Fault> {
     let seconds = early.config.as_ref().map_or(0, |config| config.watchdog_seconds);
     if seconds != 0 {
         early.watchdog = Watchdog::arm(seconds)?;
+        if early.watchdog.is_none() {
+            kmsg::log(Level::Warning, "no watchdog yet: there is none, or its driver is in the root");
+        }
     }
     Ok(())
 }

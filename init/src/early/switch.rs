@@ -2,25 +2,22 @@
 
 use super::verity::ROOT;
 use crate::fault::{Attempt, Fault};
-use crate::kmsg::{self, now_ms};
-use crate::sys::watchdog::Watchdog;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
-use nix::unistd::{chdir, chroot, execve};
-use std::convert::Infallible;
-use std::ffi::{CStr, CString};
+use nix::unistd::{chdir, chroot};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-const INIT: &CStr = c"/usr/bin/coracle-init";
 /// The kernel's number for the simplest file system in memory.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 /// Deeper directories than an initramfs has are left where they are.
 const DEPTH_MAX: u32 = 16;
 
-/// Moves the mounts, frees the initramfs' memory, and becomes the root's init.
-pub(super) fn to_root(watchdog: Option<&Watchdog>) -> Result<Infallible, Fault> {
-    let begun = now_ms();
+/// Moves the mounts to the root, frees the initramfs' memory, and makes the root `/`.
+///
+/// The program itself goes on running from memory: nothing that happens to the disk later can take its pages away, and
+/// reading it again from the verified root would cost some hundred milliseconds under emulation.
+pub(super) fn to_root() -> Result<(), Fault> {
     for target in ["/dev", "/proc", "/sys", "/run"] {
         let to = format!("{ROOT}{target}");
         mount(Some(target), to.as_str(), None::<&str>, MsFlags::MS_MOVE, None::<&str>)
@@ -30,14 +27,7 @@ pub(super) fn to_root(watchdog: Option<&Watchdog>) -> Result<Infallible, Fault> 
     chdir(ROOT).attempt("enter", ROOT)?;
     mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).attempt("move", ROOT)?;
     chroot(".").attempt("make a root of", ROOT)?;
-    chdir("/").attempt("enter", "/")?;
-    let mut environment = vec![c"PATH=/usr/sbin:/usr/bin".to_owned()];
-    if let Some(watchdog) = watchdog {
-        environment.push(CString::new(watchdog.hand_over()?).attempt("hand over", "the watchdog")?);
-    }
-    let now = now_ms();
-    kmsg::log(kmsg::Level::Notice, &kmsg::phase_ok("switch-root", now.saturating_sub(begun), now));
-    execve(INIT, &[INIT], &environment).attempt("start", "/usr/bin/coracle-init")
+    chdir("/").attempt("enter", "/")
 }
 
 /// Removes every file of the initramfs, so that its memory is free. Other mounts are not touched, and nothing at all is

@@ -50,9 +50,7 @@ const PHASES: [Phase<Root>; 7] = [
 ];
 
 /// Runs the root's part as PID 1, until the machine stops.
-pub fn run() -> ! {
-    // Before anything else opens a descriptor.
-    let watchdog = Watchdog::inherited();
+pub(crate) fn run(watchdog: Option<Watchdog>) -> ! {
     let mut config = None;
     let failed = phase::run(&CONFIG, &mut config, &mut KernelLog).err();
     let (Some(config), None) = (config, &failed) else {

@@ -1,9 +1,8 @@
-//! ioctls and inherited descriptors.
+//! ioctls.
 
 use rustix::ioctl::{self, Opcode, Setter, Updater, opcode};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 /// Bytes of a device-mapper request: header and one target with its parameters.
 pub const DM_BYTES: usize = 4096;
@@ -117,19 +116,4 @@ pub fn change_partition(
     // SAFETY: the argument's pointer is to `partition`, a mirror of `struct blkpg_partition` that lives until the end
     // of this function, with its true size beside it.
     unsafe { ioctl::ioctl(disk, set) }.map_err(io::Error::from)
-}
-
-/// Takes over a descriptor that the program before us in this process left open for us, if it is open.
-///
-/// Call it once, before anything else has opened a descriptor of that number.
-pub fn inherit(number: RawFd) -> Option<OwnedFd> {
-    let link = std::fs::read_link(format!("/proc/self/fd/{number}")).ok()?;
-    if number <= 2 || !link.to_str()?.starts_with("/dev/watchdog") {
-        return None;
-    }
-    // SAFETY: the descriptor is open (it is listed), is the watchdog, which nothing of this program has opened, and the
-    // caller takes it over once; so nobody else owns it.
-    let fd = unsafe { OwnedFd::from_raw_fd(number) };
-    nix::fcntl::fcntl(fd.as_fd(), nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).ok()?;
-    Some(fd)
 }

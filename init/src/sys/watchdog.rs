@@ -3,14 +3,10 @@
 use super::ioctl;
 use crate::fault::{Attempt, Fault};
 use crate::kmsg::{self, Level};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::fd::AsRawFd;
 
 const DEVICE: &str = "/dev/watchdog0";
-/// Environment variable that carries the descriptor's number over the switch to the root.
-pub const VARIABLE: &str = "WATCHDOG_FD";
 
 /// An armed watchdog. It is never disarmed: closing it without a magic byte leaves it running.
 #[derive(Debug)]
@@ -29,12 +25,6 @@ impl Watchdog {
         let this = Self { file };
         this.set_timeout(seconds)?;
         Ok(Some(this))
-    }
-
-    /// Takes over the watchdog that the initramfs armed.
-    pub fn inherited() -> Option<Self> {
-        let number = std::env::var(VARIABLE).ok()?.parse().ok()?;
-        Some(Self { file: File::from(ioctl::inherit(number)?) })
     }
 
     /// Sets the timeout; 0 leaves it alone. Hardware that cannot be set keeps its own.
@@ -58,11 +48,5 @@ impl Watchdog {
         if let Err(error) = (&self.file).write_all(&[0]) {
             kmsg::log(Level::Error, &format!("cannot feed the watchdog: {error}"));
         }
-    }
-
-    /// Lets the descriptor live on in the next program of this process; returns the setting that tells it.
-    pub fn hand_over(&self) -> Result<String, Fault> {
-        fcntl(&self.file, FcntlArg::F_SETFD(FdFlag::empty())).attempt("hand over", DEVICE)?;
-        Ok(format!("{VARIABLE}={}", self.file.as_raw_fd()))
     }
 }
