@@ -30,7 +30,7 @@ use std::{
 /// The architectures that the programs are made for.
 pub const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
 /// Changes whenever the same sources would give other bytes.
-const BUILD_VERSION: &[u8] = b"device-1";
+const BUILD_VERSION: &[u8] = b"device-2";
 
 /// A program of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -209,6 +209,9 @@ impl Toolchain {
         let mut flags = Vec::new();
         if target.ends_with("-linux-musl") {
             flags.extend(["-Clinker=rust-lld", "-Clinker-flavor=ld.lld"].map(str::to_owned));
+        } else {
+            // Else a UEFI program carries the time of day and the path of its debug information.
+            flags.extend(["-Clink-arg=/Brepro", "-Clink-arg=/DEBUG:NONE"].map(str::to_owned));
         }
         // The last one that matches wins, so what is more particular comes later.
         let library = self.sysroot.join("lib/rustlib/src/rust");
