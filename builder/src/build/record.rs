@@ -171,8 +171,9 @@ pub(super) fn key(manifest: &Manifest, lock: &Lock, binaries: &Programs, probe: 
     let mut hasher = Hasher::default();
     hasher.field(super::STEPS_VERSION);
     hasher.field(env!("CARGO_PKG_VERSION").as_bytes());
-    if let Ok(program) = std::env::current_exe() {
-        hash_file(&mut hasher, &program, 0)?;
+    // Another program may build otherwise. The link leads to the running file even when it was replaced meanwhile.
+    if let Ok(program) = fs::metadata("/proc/self/exe") {
+        hash_metadata(&mut hasher, &program);
     }
     hasher.field(format!("{probe:?}").as_bytes());
     // The typed manifest: comments and layout do not matter.
@@ -217,11 +218,7 @@ fn local_inputs(manifest: &Manifest) -> Vec<PathBuf> {
 fn hash_file(hasher: &mut Hasher, path: &Path, depth: usize) -> Result<()> {
     let metadata = fs::symlink_metadata(path).doing("inspect", path)?;
     hasher.field(path.as_os_str().as_encoded_bytes());
-    for number in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
-        hasher.update(&number.to_le_bytes());
-    }
-    hasher.update(&metadata.len().to_le_bytes());
-    hasher.update(&metadata.mode().to_le_bytes());
+    hash_metadata(hasher, &metadata);
     if metadata.is_dir() {
         if depth >= DEPTH_MAX {
             let message = format!("{} is more than {DEPTH_MAX} directories deep", path.display());
@@ -236,4 +233,12 @@ fn hash_file(hasher: &mut Hasher, path: &Path, depth: usize) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn hash_metadata(hasher: &mut Hasher, metadata: &fs::Metadata) {
+    for number in [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.update(&metadata.len().to_le_bytes());
+    hasher.update(&metadata.mode().to_le_bytes());
 }

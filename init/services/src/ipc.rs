@@ -54,16 +54,11 @@ impl Message {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; MESSAGE_BYTES] = bytes.try_into().ok()?;
         let text = &bytes[4..];
-        let end = text
-            .iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(text.len());
+        let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
         match bytes[0] {
             1 => Some(Self::Heartbeat),
             2 => Some(Self::Ready),
-            3 => Some(Self::Milestone(
-                str::from_utf8(&text[..end]).ok()?.to_owned(),
-            )),
+            3 => Some(Self::Milestone(str::from_utf8(&text[..end]).ok()?.to_owned())),
             16 => Some(Self::StateMounted),
             17 => Some(Self::NetworkUp),
             18 => Some(Self::Stop),
@@ -102,8 +97,7 @@ mod tests {
     #[test]
     fn long_text_is_cut_between_characters() {
         let long = "é".repeat(40);
-        let Some(Message::Milestone(text)) = Message::decode(&Message::Milestone(long).encode())
-        else {
+        let Some(Message::Milestone(text)) = Message::decode(&Message::Milestone(long).encode()) else {
             panic!("a milestone decodes to a milestone");
         };
         assert_eq!(text, "é".repeat(30));

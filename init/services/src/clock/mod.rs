@@ -17,6 +17,7 @@ use crate::status::{Log, Status};
 use crate::{ServiceError, config, privilege};
 use rustix::thread::CapabilitySet;
 use service::{Network, floor_nanos};
+use std::fmt::Debug;
 use std::io;
 
 /// Runs the service until it is told to stop.
@@ -38,4 +39,11 @@ pub fn run() -> Result<(), ServiceError> {
     }
     let network = if link.is_connected() { Network::Awaited } else { Network::Assumed };
     service::Service::new(config, status, log, network).run(link)
+}
+
+/// What an SNTP answer says about a clock that asked with `nonce` and shows `now` seconds since 1970, shown.
+pub fn sntp_sample(answer: &[u8], nonce: u64, now: u32) -> Option<impl Debug + use<>> {
+    let sent = i64::from(now) * 1_000_000_000;
+    let exchange = packet::Exchange { nonce, sent, received: sent + 20_000_000 };
+    packet::judge(answer, exchange, i64::from(now)).ok()
 }

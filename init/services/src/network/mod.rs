@@ -21,6 +21,7 @@ use crate::link::Link;
 use crate::status::Log;
 use crate::{ServiceError, config, privilege};
 use rustix::thread::CapabilitySet;
+use std::fmt::Debug;
 use std::io;
 
 /// Runs the service until it is told to stop. Addresses and leases stay as they are then.
@@ -36,4 +37,28 @@ pub fn run() -> Result<(), ServiceError> {
     privilege::drop_to(privilege::NETWORK_ID, keep)?;
     let mut service = service::Service::new(config, kernel, files, log);
     service.run(link)
+}
+
+/// The DHCP message in an Ethernet frame, `None` if the frame holds none.
+pub fn dhcp_message(frame: &[u8]) -> Option<&[u8]> {
+    dhcp::frame::parse(frame)
+}
+
+/// The lease that a DHCP message offers or grants and the client would take, shown.
+pub fn dhcp_lease(message: &[u8]) -> Option<impl Debug + use<>> {
+    let reply = dhcp::message::Reply::parse(message)?;
+    dhcp::lease::Lease::judge(&reply).ok()
+}
+
+/// What a datagram of rtnetlink tells the service, shown.
+pub fn netlink_events(datagram: &[u8]) -> Vec<impl Debug + use<>> {
+    netlink::messages(datagram)
+        .filter(|message| message.kind != netlink::kind::ERROR || netlink::error_number(message.body).is_some())
+        .filter_map(|message| netlink::parse(&message))
+        .collect()
+}
+
+/// The name servers in an option of a router's advertisement, and for how many seconds they hold.
+pub fn router_name_servers(option: &[u8]) -> Option<(u32, Vec<std::net::Ipv6Addr>)> {
+    rdnss::parse(option)
 }
