@@ -6,6 +6,7 @@
 mod guest;
 mod http;
 mod images;
+pub mod parsers;
 
 pub use guest::{Guest, Setup};
 pub use http::get;

@@ -53,7 +53,9 @@ pub fn dhcp_lease(message: &[u8]) -> Option<impl Debug + use<>> {
 /// What a datagram of rtnetlink tells the service, shown.
 pub fn netlink_events(datagram: &[u8]) -> Vec<impl Debug + use<>> {
     netlink::messages(datagram)
-        .filter(|message| message.kind != netlink::kind::ERROR || netlink::error_number(message.body).is_some())
+        .filter(|message| {
+            message.kind != netlink::kind::ERROR || netlink::error_number(message.body).is_some()
+        })
         .filter_map(|message| netlink::parse(&message))
         .collect()
 }
