@@ -7,6 +7,7 @@ use coracle::{
     launch,
     machine::{Firmware, Forward, Outside, Phase, Protocol, Vm, vm::Stopped},
 };
+use serde_json::json;
 use std::{net::TcpListener, path::PathBuf};
 
 /// What a test wants of its machine.
@@ -36,7 +37,7 @@ impl Setup {
 pub struct Guest {
     vm: Vm,
     forwards: Vec<Forward>,
-    dir: PathBuf,
+    disk: PathBuf,
 }
 
 impl Guest {
@@ -56,8 +57,9 @@ impl Guest {
             None => launch::prepare(&ctx, &tools, image, &options, &dir)?,
             Some(disk) => launch::reuse(&ctx, &tools, image, &options, disk)?,
         };
+        let disk = spec.disk.clone().context("the machine has no disk")?;
         let vm = Vm::start(&ctx, &tools, &spec, &scratch(&name)?.join(format!("{test}.log")))?;
-        Ok(Self { vm, forwards: options.forwards, dir })
+        Ok(Self { vm, forwards: options.forwards, disk })
     }
 
     /// The port of the host that leads to `guest`.
@@ -78,6 +80,30 @@ impl Guest {
         Ok(self.vm.console.expect(&what, MILESTONE, hit)?)
     }
 
+    /// Waits for a phase that must fail, and returns why it did.
+    pub fn failed_phase(&mut self, name: &str) -> Result<String> {
+        let failed = |line: &str| Phase::parse(line).filter(|phase| phase.name == name)?.failed;
+        self.scan(&format!("the failure of phase {name}"), failed)
+    }
+
+    /// Waits until `found` has what it wants from a console line, or several.
+    pub fn scan<T>(&mut self, what: &str, found: impl FnMut(&str) -> Option<T>) -> Result<T> {
+        Ok(self.vm.console.expect(what, MILESTONE, found)?)
+    }
+
+    /// Presses these keys together, as QEMU names them.
+    pub fn press(&self, keys: &[&str]) -> Result<()> {
+        let keys: Vec<_> = keys.iter().map(|key| json!({"type": "qcode", "data": key})).collect();
+        self.vm.qmp()?.execute("send-key", &json!({"keys": keys}))?;
+        Ok(())
+    }
+
+    /// Ends the machine as a power cut does, and returns its disk.
+    pub fn cut_power(mut self) -> PathBuf {
+        self.vm.cut_power();
+        self.disk()
+    }
+
     /// The machine itself.
     pub fn vm(&mut self) -> &mut Vm {
         &mut self.vm
@@ -93,7 +119,7 @@ impl Guest {
 
     /// The disk it writes.
     pub fn disk(&self) -> PathBuf {
-        self.dir.join("disk.raw")
+        self.disk.clone()
     }
 }
 

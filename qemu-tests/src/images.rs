@@ -14,8 +14,8 @@ use std::{
     sync::Arc,
 };
 
-/// The workspace.
-fn workspace() -> &'static Path {
+/// The directory of the sources.
+pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
@@ -38,6 +38,13 @@ pub fn context() -> Result<Context> {
 /// The image of a shipped manifest: `image("hello")`.
 pub fn image(name: &str) -> Result<Built> {
     image_from(&workspace().join(format!("manifests/images/{name}.toml")), name)
+}
+
+/// The image of a manifest that a test brings along: `text`, written where `scratch(name)` is.
+pub fn image_of(text: &str, name: &str) -> Result<Built> {
+    let manifest = scratch(name)?.join(format!("{name}.toml"));
+    coracle::files::replace(&manifest, text.as_bytes())?;
+    image_from(&manifest, name)
 }
 
 /// The image of any manifest. A lock whose packages have left the mirror is made anew, as its error says one should.

@@ -6,11 +6,15 @@
 mod guest;
 mod http;
 mod images;
+mod packages;
 pub mod parsers;
+mod state;
 
 pub use guest::{Guest, Setup};
 pub use http::get;
-pub use images::{context, image, image_from, scratch};
+pub use images::{context, image, image_from, image_of, scratch, workspace};
+pub use packages::{busybox, filesystem_tools};
+pub use state::StateDisk;
 
 use std::time::Duration;
 
