@@ -192,8 +192,10 @@ impl<T> Doing<T> for io::Result<T> {
     fn doing(self, action: &str, path: &Path) -> Result<T> {
         self.map_err(|source| {
             let error = Error::new(Kind::Io, format!("cannot {action} {}", path.display()));
-            let error = if source.kind() == io::ErrorKind::StorageFull {
-                error.hint("free some space, or move the cache with CORACLE_CACHE=DIR")
+            let no_room =
+                [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+            let error = if no_room.contains(&source.kind()) {
+                error.hint("free some space, or use other places with CORACLE_CACHE=DIR and --out DIR")
             } else {
                 error
             };

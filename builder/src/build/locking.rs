@@ -126,16 +126,17 @@ pub(super) fn mirrors(manifest: &Manifest, source: &SourceOptions) -> Result<Mir
 }
 
 fn read(path: &Path) -> Result<Option<Lock>> {
-    let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.doing("read lock", path)?,
-    };
-    let lock = Lock::parse(&text).map_err(|source| {
+    let damaged = |source: Box<dyn std::error::Error + Send + Sync>| {
         Error::new(Kind::Locked, format!("cannot read the lock {}", path.display()))
             .because(source)
-            .hint("delete it, or make a new one with `coracle lock`")
-    })?;
-    Ok(Some(lock))
+            .hint("delete it; the next build, or `coracle lock`, makes a new one")
+    };
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(damaged(error.into())),
+        other => other.doing("read lock", path)?,
+    };
+    Lock::parse(&text).map(Some).map_err(|source| damaged(source.into()))
 }
 
 /// Why the lock does not fit the manifest, if it does not.
@@ -184,8 +185,7 @@ fn make(ctx: &Context, manifest: &Manifest, source: &SourceOptions) -> Result<Lo
     });
     let groups = requests::groups(manifest)?;
     resolve(ctx, &archive, &groups, &mut lock)?;
-    store(manifest, &lock)?;
-    Ok(lock)
+    store(manifest, &lock)
 }
 
 fn resolve(ctx: &Context, archive: &Archive, groups: &[Group], lock: &mut Lock) -> Result<()> {
@@ -210,12 +210,16 @@ fn resolve(ctx: &Context, archive: &Archive, groups: &[Group], lock: &mut Lock) 
     Ok(())
 }
 
-fn store(manifest: &Manifest, lock: &Lock) -> Result<()> {
+/// Writes the lock and returns it as it will be read: in the order of the file, which the image's package list has too.
+fn store(manifest: &Manifest, lock: &Lock) -> Result<Lock> {
     let path = Lock::path_of(&manifest.file);
     let text = lock
         .to_toml()
         .map_err(|source| Error::new(Kind::Internal, "cannot write the lock as TOML").because(source))?;
-    crate::files::replace(&path, text.as_bytes())
+    let stored = Lock::parse(&text)
+        .map_err(|source| Error::new(Kind::Internal, "the lock does not read back").because(source))?;
+    crate::files::replace(&path, text.as_bytes())?;
+    Ok(stored)
 }
 
 fn to_lock(package: &Package) -> LockedPackage {

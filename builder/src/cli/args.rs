@@ -38,7 +38,7 @@ pub struct Global {
     #[arg(long, global = true)]
     pub offline: bool,
     /// Where downloads and build steps are kept [default: $XDG_CACHE_HOME/coracle or ~/.cache/coracle]
-    #[arg(long, global = true, value_name = "DIR", env = "CORACLE_CACHE")]
+    #[arg(long, global = true, value_name = "DIR", env = "CORACLE_CACHE", hide_env_values = true)]
     pub cache: Option<PathBuf>,
 }
 
@@ -85,10 +85,10 @@ pub enum Verb {
 #[derive(Clone, Debug, Default, Args)]
 pub struct Source {
     /// Debian mirror: a URL or a directory [default: the manifest's, or this host's own]
-    #[arg(long, value_name = "URL|DIR", env = "CORACLE_MIRROR")]
+    #[arg(long, value_name = "URL|DIR", env = "CORACLE_MIRROR", hide_env_values = true)]
     pub mirror: Option<String>,
     /// Debian security mirror [default: beside the mirror]
-    #[arg(long, value_name = "URL|DIR", env = "CORACLE_SECURITY_MIRROR")]
+    #[arg(long, value_name = "URL|DIR", env = "CORACLE_SECURITY_MIRROR", hide_env_values = true)]
     pub security_mirror: Option<String>,
     /// Archive keys to trust instead of the built-in ones
     #[arg(long, value_name = "FILE")]

@@ -206,8 +206,9 @@ impl Files {
         let filename = format!("pool/{}/{name}.deb", pocket.word());
         let (size, digest) = (deb.len(), Digest::of(deb));
         let list = self.0.entry(list_path(pocket)).or_default();
+        let version = if fields.starts_with("Version:") { "" } else { "Version: 1\n" };
         let stanza = format!(
-            "Package: {name}\nVersion: 1\nArchitecture: amd64\n{fields}Filename: {filename}\nSize: {size}\n\
+            "Package: {name}\n{version}Architecture: amd64\n{fields}Filename: {filename}\nSize: {size}\n\
              SHA256: {digest}\n\n"
         );
         list.extend_from_slice(stanza.as_bytes());
