@@ -8,6 +8,7 @@ mod locking;
 mod record;
 mod requests;
 mod root;
+mod split;
 
 pub use locking::{LockMode, SourceOptions};
 pub use record::Record;
@@ -34,10 +35,11 @@ use crate::{
 use coracle_format::slot::Arch;
 use coracle_manifests::{
     Manifest,
-    manifest::{Arch as Declared, KernelSource, Source},
+    manifest::{Arch as Declared, KernelSource, Root, Source},
 };
 use coracle_slots::{COPY_OFFSETS, Record as Slots};
 use locking::Locked;
+use split::Split;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -46,7 +48,7 @@ use std::{
 /// Compression level of the initramfs: what is unpacked at every boot is made small once.
 const INITRAMFS_LEVEL: i32 = 19;
 /// Changes whenever the same inputs would give another image: cached steps of other versions are then left alone.
-const STEPS_VERSION: &[u8] = b"coracle image steps 0";
+const STEPS_VERSION: &[u8] = b"coracle image steps 1";
 
 /// What to build, and how.
 #[derive(Clone, Debug)]
@@ -209,9 +211,10 @@ impl Build<'_> {
         let kernel = self.kernel()?;
         let modules = self.modules(&kernel)?;
         let bundles = self.bundles()?;
-        let (root, root_key) = self.root(&tools, &modules, &bundles)?;
+        let split = self.split(&modules, &bundles)?;
+        let (root, root_key) = self.root(&tools, &split.image)?;
         let verity = self.verity((&root, &root_key))?;
-        let boot = self.boot(&kernel, &modules, &verity)?;
+        let boot = self.boot(&kernel, &split.memory, &modules, &verity)?;
         self.ctx.check()?;
         let payload = Payload {
             arch: arch_of(self.manifest),
@@ -273,9 +276,11 @@ impl Build<'_> {
     fn modules(&self, kernel: &Kernel<'_>) -> Result<ModuleSet> {
         let step = self.ctx.report.step("kernel modules");
         let written = &self.manifest.kernel;
+        let writable = self.manifest.containers.iter().any(|container| container.root == Root::Ephemeral);
         let request = kernel::Request {
             hardware: written.hardware.iter().map(|class| class.name().to_owned()).collect(),
             modules: written.modules.iter().map(|name| name.as_str().to_owned()).collect(),
+            needed: if writable { vec!["overlay"] } else { Vec::new() },
         };
         let modules = kernel.modules(self.ctx, &request)?;
         step.done(format!(
@@ -309,20 +314,19 @@ impl Build<'_> {
             step.done(format!("{} files", bundle.tree.len()));
             bundles.push(bundle);
         }
+        split::place_containers(&mut bundles);
         if let (Probe::FirstContainer, Some(first)) = (self.probe, bundles.first_mut()) {
             announce::announce(first, &self.binaries.probe)?;
         }
         Ok(bundles)
     }
 
-    /// The root file system's image file, and the key that stands for its bytes.
-    fn root(&self, tools: &ToolRoot, modules: &ModuleSet, bundles: &[Bundle]) -> Result<(PathBuf, Digest)> {
-        let step = self.ctx.report.step("root file system");
+    /// The root file system: what is in memory, and what is on the image.
+    fn split(&self, modules: &ModuleSet, bundles: &[Bundle]) -> Result<Split> {
         let epoch = self.locked.lock.epoch;
         let devices = bundles.iter().map(|bundle| bundle.device.clone()).collect();
         let runtime = self.unpacked(requests::RUNTIME)?;
         let parts = root::Parts {
-            init: self.binaries.init.clone(),
             services: self.binaries.services.clone(),
             runtime: &runtime,
             modules,
@@ -330,12 +334,18 @@ impl Build<'_> {
             config: config::device(self.manifest, modules.late.clone(), devices, epoch)?,
             packages: record::package_list(&self.locked.lock),
         };
-        let tree = root::root(self.manifest, parts)?;
+        root::root(self.manifest, parts)
+    }
+
+    /// The root image's file, and the key that stands for its bytes.
+    fn root(&self, tools: &ToolRoot, tree: &Tree) -> Result<(PathBuf, Digest)> {
+        let step = self.ctx.report.step("root image");
+        let epoch = self.locked.lock.epoch;
         let key = self.step_key("root", &[tree.identity()]);
         let (dir, origin) = self
             .ctx
             .cache
-            .step(&key, |dir| ext4::build(self.ctx, tools, &tree, epoch, &dir.join("root.img")).map(drop))?;
+            .step(&key, |dir| ext4::build(self.ctx, tools, tree, epoch, &dir.join("root.img")).map(drop))?;
         let image = dir.join("root.img");
         let bytes = image.metadata().doing("inspect", &image)?.len();
         step.done(format!("{} files, {}{}", tree.len(), show::bytes(bytes), cached(origin)));
@@ -349,11 +359,17 @@ impl Build<'_> {
         Ok(verity)
     }
 
-    fn boot(&self, kernel: &Kernel<'_>, modules: &ModuleSet, verity: &verity::Verity) -> Result<Boot> {
+    fn boot(
+        &self,
+        kernel: &Kernel<'_>,
+        memory: &Tree,
+        modules: &ModuleSet,
+        verity: &verity::Verity,
+    ) -> Result<Boot> {
         let step = self.ctx.report.step("boot artefact");
         let epoch = self.locked.lock.epoch;
         let config = config::early(self.manifest, modules.early.clone())?;
-        let tree = root::initramfs(self.binaries.init.clone(), modules, config)?;
+        let tree = root::initramfs(self.binaries.init.clone(), memory, config)?;
         let key = self.step_key("initramfs", &[tree.identity()]);
         let (dir, _) = self.ctx.cache.step(&key, |dir| {
             crate::files::replace(&dir.join("initrd"), &initramfs::build(&tree, epoch, INITRAMFS_LEVEL)?)

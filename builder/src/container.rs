@@ -123,6 +123,8 @@ fn device(declared: &Container, volumes: Vec<device::Volume>, stop_signal: u8) -
             Log::Discard => device::Log::Discard,
         },
         volumes,
+        // Decided where the image is put together.
+        needs_system: true,
         needs_state: declared.needs_state(),
         needs_network: declared.needs_network,
         stop_signal,

@@ -42,6 +42,8 @@ pub struct Request {
     pub hardware: Vec<String>,
     /// Modules that are always loaded, beside those.
     pub modules: Vec<String>,
+    /// Modules that the image's own parts need before the root image is announced: `overlay` for writable roots.
+    pub needed: Vec<&'static str>,
 }
 
 /// The modules of an image.
@@ -81,7 +83,8 @@ impl<'a> Kernel<'a> {
 
     /// The author's own kernel: a bzImage or Image, and a directory or tar archive with its modules.
     pub fn from_own(ctx: &Context, image: &Path, modules: Option<&Path>) -> Result<Self> {
-        let image = own::image(image)?;
+        let path = image;
+        let image = own::image(path)?;
         let tree = match modules {
             Some(path) => own::modules(ctx, path)?,
             None => Tree::new(),
@@ -90,7 +93,9 @@ impl<'a> Kernel<'a> {
         hasher.field(&image.identity().0);
         hasher.field(&tree.identity().0);
         let image_of = |_: &Tree| Ok(image);
-        Self::indexed(ctx, &hasher.digest(), move || Ok(tree.clone()), image_of)
+        Self::indexed(ctx, &hasher.digest(), move || Ok(tree.clone()), image_of).map_err(|error| {
+            Error::new(error.kind(), format!("cannot use kernel {}", path.display())).because(error)
+        })
     }
 
     fn indexed(
@@ -215,6 +220,12 @@ fn wanted(request: &Request) -> Result<Vec<Wanted>> {
         stage: Stage::Late,
         when: When::Always,
         origin: Origin::Manifest,
+    }));
+    wanted.extend(request.needed.iter().map(|name| Wanted {
+        name: (*name).to_owned(),
+        stage: Stage::Early,
+        when: When::Always,
+        origin: Origin::Table,
     }));
     Ok(wanted)
 }

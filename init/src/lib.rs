@@ -27,6 +27,7 @@ pub mod root;
 pub mod supervisor;
 #[expect(unsafe_code, reason = "ioctls have no safe wrapper")]
 pub mod sys;
+pub mod system;
 pub mod uevent;
 
 use std::process::ExitCode;

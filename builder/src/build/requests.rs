@@ -16,8 +16,10 @@ pub(super) const STUB: &str = "stub";
 
 /// What kernel packages depend on to be installed on a running Debian, and an image does not need.
 const KERNEL_WITHOUT: [&str; 5] = ["kmod", "linux-base", "initramfs-tools", "linux-initramfs-tool", "dracut"];
+/// The container runtime.
+pub(super) const RUNTIME_PROGRAM: &str = "usr/bin/crun";
 /// The programs of the device that come from Debian: runtime, state checker, state maker.
-pub(super) const DEVICE_PROGRAMS: [&str; 3] = ["usr/bin/crun", "usr/sbin/e2fsck", "usr/sbin/mke2fs"];
+pub(super) const DEVICE_PROGRAMS: [&str; 3] = [RUNTIME_PROGRAM, "usr/sbin/e2fsck", "usr/sbin/mke2fs"];
 
 /// A group of packages resolved together.
 #[derive(Clone, Debug)]

@@ -1,6 +1,10 @@
-//! The trees of an image: its root file system and its initramfs.
+//! The root file system of a device, and the initramfs that carries its beginning.
 
-use super::{elf, requests::DEVICE_PROGRAMS};
+use super::{
+    elf,
+    requests::{DEVICE_PROGRAMS, RUNTIME_PROGRAM},
+    split::{Split, in_memory_container, split},
+};
 use crate::{
     container::Bundle,
     error::Result,
@@ -13,14 +17,12 @@ use coracle_manifests::manifest::{File, FileContent, Manifest};
 /// Where an image names the packages it is made of: one line each, `group name version architecture`.
 pub(crate) const PACKAGES_PATH: &str = "usr/share/coracle/packages";
 /// Directories that something is mounted on.
-const MOUNT_POINTS: [&str; 7] = ["dev", "proc", "run", "state", "sys", "tmp", "var"];
+const MOUNT_POINTS: [&str; 9] = ["dev", "proc", "root", "run", "state", "sys", "system", "tmp", "var"];
 /// The merged `/usr`: where programs and libraries look first leads there.
 const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 
 /// What a root file system is made of.
 pub(super) struct Parts<'a> {
-    /// PID 1.
-    pub(super) init: Content,
     /// The services.
     pub(super) services: Content,
     /// The merged packages with runtime and state tools.
@@ -35,8 +37,9 @@ pub(super) struct Parts<'a> {
     pub(super) packages: String,
 }
 
-/// The root file system.
-pub(super) fn root(manifest: &Manifest, parts: Parts<'_>) -> Result<Tree> {
+/// The root file system, in its two parts: the services, the container runtime, the configuration and small containers
+/// are in memory.
+pub(super) fn root(manifest: &Manifest, parts: Parts<'_>) -> Result<Split> {
     let mut tree = Tree::new();
     for dir in MOUNT_POINTS {
         tree.dir(dir, 0o755)?;
@@ -45,7 +48,6 @@ pub(super) fn root(manifest: &Manifest, parts: Parts<'_>) -> Result<Tree> {
         tree.dir(&format!("usr/{name}"), 0o755)?;
         tree.symlink(name, &format!("usr/{name}"))?;
     }
-    tree.file("usr/bin/coracle-init", 0o755, parts.init)?;
     tree.file("usr/bin/coracle-services", 0o755, parts.services)?;
     elf::pick(parts.runtime, &DEVICE_PROGRAMS, &mut tree)?;
     tree.merge(&TreePath::default(), &parts.modules.late_files)?;
@@ -58,20 +60,34 @@ pub(super) fn root(manifest: &Manifest, parts: Parts<'_>) -> Result<Tree> {
     for file in &manifest.files {
         put(&mut tree, file)?;
     }
-    Ok(tree)
+    tree.merge(&TreePath::default(), &parts.modules.early_files)?;
+    let early = |path: &TreePath| parts.modules.early_files.get(path).is_some_and(is_no_directory);
+    let mut runtime = Tree::new();
+    elf::pick(parts.runtime, &[RUNTIME_PROGRAM], &mut runtime)?;
+    split(&tree, |path| {
+        let top = path.as_str().split('/').next().unwrap_or_default();
+        top == "etc"
+            || MERGED.contains(&path.as_str())
+            || path.as_str() == "usr/bin/coracle-services"
+            || runtime.get(path).is_some_and(is_no_directory)
+            || early(path)
+            || in_memory_container(parts.bundles, path)
+    })
 }
 
-/// The initramfs.
-pub(super) fn initramfs(init: Content, modules: &ModuleSet, config: Vec<u8>) -> Result<Tree> {
-    let mut tree = Tree::new();
-    for dir in ["dev", "proc", "run", "sys", "root"] {
-        tree.dir(dir, 0o755)?;
-    }
+fn is_no_directory(node: &Node) -> bool {
+    !matches!(node.kind, NodeKind::Dir)
+}
+
+/// The initramfs: the part of the root in memory, PID 1, and what leads to the rest.
+pub(super) fn initramfs(init: Content, memory: &Tree, config: Vec<u8>) -> Result<Tree> {
+    let mut tree = memory.clone();
     tree.file("init", 0o755, init)?;
-    // The kernel opens it for PID 1 before anything is mounted.
-    let console = NodeKind::CharDevice { major: 5, minor: 1 };
-    tree.insert(TreePath::new("dev/console")?, Node { meta: Meta::root(0o600), kind: console })?;
-    tree.merge(&TreePath::default(), &modules.early_files)?;
+    // The kernel opens the console for PID 1 before anything is mounted, and PID 1's standard library may want the other.
+    for (path, mode, major, minor) in [("dev/console", 0o600, 5, 1), ("dev/null", 0o666, 1, 3)] {
+        let kind = NodeKind::CharDevice { major, minor };
+        tree.insert(TreePath::new(path)?, Node { meta: Meta::root(mode), kind })?;
+    }
     tree.file(EARLY_PATH, 0o644, config)?;
     Ok(tree)
 }

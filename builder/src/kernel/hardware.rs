@@ -63,8 +63,6 @@ const fn wish(module: &'static str, stage: Stage, when: When) -> Wish {
 
 /// What every machine needs, whatever its hardware.
 pub const BASE: &[Wish] = &[
-    // Keeps the last kernel lines of a crash over a warm reset.
-    first("ramoops"),
     wish("dm_mod", Stage::Early, When::Always),
     // dm-verity takes the fastest SHA-256 there is when it is set up, so the processor's own come before it. They
     // match the alias of the processor; sha256_arm64 has none, any arm64 processor can run it.
@@ -73,8 +71,6 @@ pub const BASE: &[Wish] = &[
     early("sha2_ce"),
     wish("dm_verity", Stage::Early, When::Always),
     wish("ext4", Stage::Early, When::Always),
-    // Writable container roots.
-    wish("overlay", Stage::Late, When::Always),
     // The power button: ACPI, device tree, and what reads them.
     late("button"),
     late("gpio_keys"),

@@ -24,6 +24,8 @@ pub enum Message {
     Ready,
     /// Service → PID 1: a milestone for the boot chart, `container-web`; PID 1 logs it as a phase line.
     Milestone(String),
+    /// PID 1 → service: the verified root image is mounted.
+    SystemMounted,
     /// PID 1 → service: the state file system is mounted.
     StateMounted,
     /// PID 1 → service: the network has an address.
@@ -42,6 +44,7 @@ impl Message {
             Self::StateMounted => (16, ""),
             Self::NetworkUp => (17, ""),
             Self::Stop => (18, ""),
+            Self::SystemMounted => (19, ""),
         };
         let mut out = [0; MESSAGE_BYTES];
         out[0] = code;
@@ -62,6 +65,7 @@ impl Message {
             16 => Some(Self::StateMounted),
             17 => Some(Self::NetworkUp),
             18 => Some(Self::Stop),
+            19 => Some(Self::SystemMounted),
             _ => None,
         }
     }
@@ -77,6 +81,7 @@ mod tests {
             Message::Heartbeat,
             Message::Ready,
             Message::Milestone("container-web".to_owned()),
+            Message::SystemMounted,
             Message::StateMounted,
             Message::NetworkUp,
             Message::Stop,

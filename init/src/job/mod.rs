@@ -19,6 +19,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.filter_map(|argument| argument.into_string().ok()).collect();
     let words: Vec<_> = arguments.iter().map(String::as_str).collect();
     let result = match words[..] {
+        ["job", "system"] => return crate::system::run(),
         ["job", "state"] => return state::run(),
         ["job", "drivers"] => load_drivers(),
         ["job", "release"] => release::run(),
@@ -43,7 +44,9 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 /// Loads the drivers of the devices there are. A driver that fails is reported; it does not keep others from loading.
 fn load_drivers() -> Result<(), Fault> {
     let mut loader = Loader::new(crate::root::load_config()?.modules);
-    let mut faults = load_for_devices(&mut loader, &mut Kernel, Path::new("/sys"));
+    let mut faults = loader.load_first(&mut Kernel).faults;
+    faults.extend(loader.load_always(&mut Kernel).faults);
+    faults.extend(load_for_devices(&mut loader, &mut Kernel, Path::new("/sys")));
     let last = faults.pop();
     for fault in &faults {
         kmsg::log(Level::Warning, &fault.line());

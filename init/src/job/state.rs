@@ -13,6 +13,7 @@ use crate::root::load_config;
 use crate::sys::ioctl::{self, PartitionChange};
 use crate::sys::random;
 use coracle_block::{Access, Devices, Disk, Partition};
+use coracle_format::device::SYSTEM;
 use coracle_format::gpt::Table;
 use coracle_format::guid::Guid;
 use coracle_format::layout::Role;
@@ -94,7 +95,7 @@ impl Job {
 /// Opens the disk of the root, brings its table up to date, and tells the kernel.
 fn lay_out(job: &mut Job) -> Result<(), Fault> {
     let devices = Devices::default();
-    let root = std::fs::metadata("/").attempt("look at", "/")?.dev();
+    let root = std::fs::metadata(SYSTEM).attempt("look at", SYSTEM)?.dev();
     let pair = format!("{}:{}", nix::sys::stat::major(root), nix::sys::stat::minor(root));
     job.disk_name = devices.origin(&pair)?.disk;
     let disk = devices.open(&job.disk_name, Access::Write)?;

@@ -8,6 +8,8 @@ use nix::unistd::Pid;
 /// What a job is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// Mount the verified root image.
+    System,
     /// Set up, check and mount the state file system, then identity.
     State,
     /// Load drivers for the devices there are.
@@ -19,6 +21,7 @@ pub(super) enum Kind {
 impl Kind {
     const fn word(self) -> &'static str {
         match self {
+            Self::System => "system",
             Self::State => "state",
             Self::Drivers => "drivers",
             Self::Release => "release",
@@ -28,6 +31,7 @@ impl Kind {
     /// How long it may take. The checker of a large, damaged file system needs minutes.
     const fn deadline_ms(self) -> u64 {
         match self {
+            Self::System => 5 * 60_000,
             Self::State => 20 * 60_000,
             Self::Drivers => 60_000,
             Self::Release => 20_000,

@@ -14,6 +14,7 @@ use crate::kmsg::{self, Level, now_ms};
 use crate::phase::Failed;
 use crate::power::Stop;
 use crate::root::Root;
+use crate::sys::watchdog::Watchdog;
 use crate::sys::uevents::{Heard, MESSAGE_BYTES, Uevents};
 use crate::sys::wait::{self, Ended};
 use crate::uevent;
@@ -38,6 +39,8 @@ const IDLE_MS: u64 = 60_000;
 #[derive(Debug)]
 struct Supervisor {
     root: Root,
+    /// The armed watchdog.
+    watchdog: Option<Watchdog>,
     signals: SignalFd,
     uevents: Option<Uevents>,
     buttons: Vec<Button>,
@@ -96,6 +99,7 @@ impl Supervisor {
         let progress = Progress::new(!root.config.network.interfaces.is_empty());
         Ok(Self {
             root,
+            watchdog: None,
             signals,
             uevents,
             buttons: Vec::new(),
@@ -109,8 +113,7 @@ impl Supervisor {
     }
 
     fn serve(&mut self) -> Stop {
-        self.jobs.ask(Kind::Drivers);
-        self.jobs.ask(Kind::State);
+        self.jobs.ask(Kind::System);
         loop {
             if let Course::Asked(stop) = self.course {
                 return stop;
@@ -122,15 +125,17 @@ impl Supervisor {
         }
     }
 
-    /// Containers first, then drivers and network, then the rest.
+    /// Containers first, then the root image, and what is on it: drivers, network, the rest.
     fn start_what_is_due(&mut self, now: u64) {
-        for (index, service) in self.services.iter_mut().enumerate() {
-            service.start_if_due(now, self.progress);
-            if index == 0 {
-                self.jobs.start(Kind::Drivers, now);
+        let system = self.progress.system != progress::Job::Open;
+        for service in &mut self.services {
+            if service.name() == Name::Containers || system {
+                service.start_if_due(now, self.progress);
             }
         }
-        self.jobs.start(Kind::State, now);
+        for kind in [Kind::System, Kind::Drivers, Kind::State] {
+            self.jobs.start(kind, now);
+        }
     }
 
     /// Waits until something happens or the clock shows `until`, and deals with it. Kills what is silent and feeds the
@@ -154,7 +159,7 @@ impl Supervisor {
 
     fn feed(&mut self, now: u64) {
         let healthy = self.services.iter().all(|service| !service.life().is_silent(now));
-        if let Some(watchdog) = &self.root.watchdog
+        if let Some(watchdog) = &self.watchdog
             && healthy
             && now.saturating_sub(self.fed) >= FEED_MS
         {
@@ -164,7 +169,7 @@ impl Supervisor {
     }
 
     fn next_event(&self) -> u64 {
-        let feed = self.root.watchdog.as_ref().map(|_| self.fed.saturating_add(FEED_MS));
+        let feed = self.watchdog.as_ref().map(|_| self.fed.saturating_add(FEED_MS));
         let services = self.services.iter().filter_map(|service| service.life().next_event());
         services.chain(feed).chain(self.jobs.next_deadline()).min().unwrap_or(u64::MAX)
     }
@@ -228,6 +233,7 @@ impl Supervisor {
         }
         let outcome = if ended == Ended::Status(0) { Job::Done } else { Job::Failed };
         match self.jobs.take_end(pid) {
+            Some(Kind::System) => self.take_system(outcome),
             Some(Kind::State) => {
                 self.progress.state = outcome;
                 if outcome == Job::Done {
@@ -239,6 +245,36 @@ impl Supervisor {
                 buttons::open_new(&mut self.buttons);
             }
             Some(Kind::Release) | None => {}
+        }
+    }
+
+    /// The root image is there: what it holds can start. Without it the machine is of no use.
+    fn take_system(&mut self, outcome: Job) {
+        self.progress.system = outcome;
+        if outcome == Job::Done {
+            self.tell_all(&Message::SystemMounted, None);
+            self.jobs.ask(Kind::Drivers);
+            self.jobs.ask(Kind::State);
+        } else {
+            self.ask(self.root.config.on_failure.into(), "the root image cannot be mounted");
+        }
+    }
+
+    /// Arms a watchdog that has appeared.
+    fn arm_watchdog(&mut self) {
+        let seconds = self.root.config.watchdog_seconds;
+        if self.watchdog.is_some() || seconds == 0 {
+            return;
+        }
+        let now = now_ms();
+        match Watchdog::arm(seconds) {
+            Ok(Some(watchdog)) => {
+                self.watchdog = Some(watchdog);
+                self.fed = now;
+                kmsg::log(Level::Notice, &kmsg::phase_ok("watchdog", 0, now));
+            }
+            Ok(None) => {}
+            Err(fault) => kmsg::log(Level::Error, &fault.line()),
         }
     }
 
@@ -264,19 +300,22 @@ impl Supervisor {
     fn take_uevents(&mut self) {
         let mut buffer = [0; MESSAGE_BYTES];
         while let Some(uevents) = &self.uevents {
-            let (drivers, input) = match uevents.next(&mut buffer) {
+            let (drivers, input, watchdog) = match uevents.next(&mut buffer) {
                 Heard::Nothing => return,
-                Heard::Lost => (true, true),
+                Heard::Lost => (true, true, true),
                 Heard::Message(length) => match uevent::parse(&buffer[..length.min(MESSAGE_BYTES)]) {
                     Some(event) if event.action == "add" => {
                         let driver = !event.modalias.is_empty() && self.root.loader.wants(event.modalias);
-                        (driver, event.subsystem == "input")
+                        (driver, event.subsystem == "input", event.subsystem == "watchdog")
                     }
-                    Some(_) | None => (false, false),
+                    Some(_) | None => (false, false, false),
                 },
             };
-            if drivers {
+            if drivers && self.progress.system == Job::Done {
                 self.jobs.ask(Kind::Drivers);
+            }
+            if watchdog {
+                self.arm_watchdog();
             }
             if input {
                 buttons::open_new(&mut self.buttons);

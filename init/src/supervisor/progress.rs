@@ -52,6 +52,8 @@ enum Service {
 /// What has come up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
+    /// The verified root image.
+    pub(super) system: Job,
     /// The state file system.
     pub(super) state: Job,
     /// Drivers of the devices there were at the start.
@@ -65,6 +67,7 @@ impl Progress {
     /// Nothing has come up. The network counts only if an interface is configured.
     pub(super) const fn new(network_wanted: bool) -> Self {
         Self {
+            system: Job::Open,
             state: Job::Open,
             drivers: Job::Open,
             containers: Service::Awaited,
@@ -86,9 +89,10 @@ impl Progress {
 
     /// What a service that starts now must be told.
     pub(super) fn facts(self) -> Vec<Message> {
+        let system = (self.system == Job::Done).then_some(Message::SystemMounted);
         let state = (self.state == Job::Done).then_some(Message::StateMounted);
         let network = (self.network == Service::Ready).then_some(Message::NetworkUp);
-        state.into_iter().chain(network).collect()
+        system.into_iter().chain(state).chain(network).collect()
     }
 
     /// Whether everything that was to come up has, for the first time.
@@ -147,8 +151,9 @@ mod tests {
     #[test]
     fn a_late_service_is_told_what_is_up_already() {
         let mut progress = Progress::new(true);
+        progress.system = Job::Done;
         progress.state = Job::Done;
         progress.ready(Name::Network);
-        assert_eq!(progress.facts(), [Message::StateMounted, Message::NetworkUp]);
+        assert_eq!(progress.facts(), [Message::SystemMounted, Message::StateMounted, Message::NetworkUp]);
     }
 }

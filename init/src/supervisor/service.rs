@@ -111,6 +111,7 @@ impl Service {
                 }
                 Message::Milestone(_)
                 | Message::Heartbeat
+                | Message::SystemMounted
                 | Message::StateMounted
                 | Message::NetworkUp
                 | Message::Stop => {}

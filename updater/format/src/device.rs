@@ -11,8 +11,10 @@ use sha2::{Digest, Sha256};
 
 /// Path of the [`EarlyConfig`] in the initramfs.
 pub const EARLY_PATH: &str = "/etc/coracle/early.cfg";
-/// Path of the [`DeviceConfig`] in the root file system.
+/// Path of the [`DeviceConfig`], in the initramfs too.
 pub const DEVICE_PATH: &str = "/etc/coracle/device.cfg";
+/// Where the verified root image is mounted. What of the root is not in memory is a link to the same path below it.
+pub const SYSTEM: &str = "/system";
 /// The largest configuration file that is read.
 pub const LIMIT_BYTES: usize = 4 << 20;
 /// Kernel argument `coracle.verity=<root hash>:<salt>:<data blocks>`, hexadecimal and decimal: the root of trust of
@@ -60,7 +62,7 @@ pub enum Load {
     Dependency,
 }
 
-/// The initramfs' part.
+/// The part that leads to the verified root image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EarlyConfig {
     /// What to do when a phase failed.
@@ -73,7 +75,7 @@ pub struct EarlyConfig {
     pub watchdog_seconds: u16,
 }
 
-/// The root file system's part.
+/// The part for everything else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceConfig {
     /// `[image] name`.
@@ -197,6 +199,8 @@ pub struct Container {
     pub log: Log,
     /// Directories on `state` to make before the start.
     pub volumes: Vec<Volume>,
+    /// It starts only when the system file system is mounted: its bundle is there, not in memory.
+    pub needs_system: bool,
     /// It starts only when `state` is mounted (it has volumes or a file log).
     pub needs_state: bool,
     /// It starts only when the network is up.

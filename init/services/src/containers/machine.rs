@@ -20,6 +20,8 @@ const SETTLED: Duration = Duration::from_mins(1);
 /// What of the machine is up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Available {
+    /// The verified root image is mounted.
+    pub(super) system: bool,
     /// The state file system is mounted.
     pub(super) state: bool,
     /// The network has an address.
@@ -46,12 +48,18 @@ impl Policy {
             first_pause,
             longest_pause: pause(container.backoff_ms.1).max(first_pause),
             stop_limit: Duration::from_secs(container.stop_seconds.into()),
-            needs: Available { state: container.needs_state, network: container.needs_network },
+            needs: Available {
+                system: container.needs_system,
+                state: container.needs_state,
+                network: container.needs_network,
+            },
         }
     }
 
     fn is_met(&self, available: Available) -> bool {
-        (available.state || !self.needs.state) && (available.network || !self.needs.network)
+        (available.system || !self.needs.system)
+            && (available.state || !self.needs.state)
+            && (available.network || !self.needs.network)
     }
 
     fn restarts_after(&self, outcome: Outcome) -> bool {

@@ -42,16 +42,19 @@ fn a_container_that_needs_nothing_starts_at_once() {
 
 #[test]
 fn a_container_waits_for_just_what_it_needs() {
-    for (needs_state, needs_network) in [(false, true), (true, false), (true, true)] {
-        let needs = Available { state: needs_state, network: needs_network };
+    let all = (0_u8..8).map(|bits| Available {
+        system: bits & 1 != 0,
+        state: bits & 2 != 0,
+        network: bits & 4 != 0,
+    });
+    for needs in all.clone() {
         let policy = Policy { needs, ..policy(Restart::Always) };
-        for state in [false, true] {
-            for network in [false, true] {
-                let event = Event::Available(Available { state, network });
-                let (_, effects) = play(&policy, &[(0, event)]);
-                let is_met = state >= needs_state && network >= needs_network;
-                assert_eq!(effects.contains(&Effect::Start), is_met, "{needs:?} {event:?}");
-            }
+        for there in all.clone() {
+            let (_, effects) = play(&policy, &[(0, Event::Available(there))]);
+            let is_met = there.system >= needs.system
+                && there.state >= needs.state
+                && there.network >= needs.network;
+            assert_eq!(effects.contains(&Effect::Start), is_met, "{needs:?} {there:?}");
         }
     }
 }
@@ -157,6 +160,7 @@ fn a_pause_of_nothing_is_not_believed() {
         backoff_ms: (0, 0),
         log: coracle_format::device::Log::Discard,
         volumes: Vec::new(),
+        needs_system: false,
         needs_state: false,
         needs_network: false,
         stop_signal: 15,
@@ -175,7 +179,7 @@ enum Move {
     JobFails,
     ProcessEnds(i32),
     OutOfMemory,
-    Up(bool, bool),
+    Up(bool, bool, bool),
     Stop,
 }
 
@@ -187,20 +191,20 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => Just(Move::JobFails),
         3 => (0..3).prop_map(Move::ProcessEnds),
         1 => Just(Move::OutOfMemory),
-        3 => (any::<bool>(), any::<bool>()).prop_map(|(state, network)| Move::Up(state, network)),
+        3 => any::<(bool, bool, bool)>().prop_map(|(system, state, network)| Move::Up(system, state, network)),
         1 => Just(Move::Stop),
     ]
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
     let restart = prop_oneof![Just(Restart::Always), Just(Restart::OnFailure), Just(Restart::Never)];
-    (restart, any::<(bool, bool)>(), 100_u64..2000, 1_u64..30, 0_u64..20).prop_map(
-        |(restart, (state, network), first, factor, stop)| Policy {
+    (restart, any::<(bool, bool, bool)>(), 100_u64..2000, 1_u64..30, 0_u64..20).prop_map(
+        |(restart, (system, state, network), first, factor, stop)| Policy {
             restart,
             first_pause: Duration::from_millis(first),
             longest_pause: Duration::from_millis(first * factor),
             stop_limit: Duration::from_secs(stop),
-            needs: Available { state, network },
+            needs: Available { system, state, network },
         },
     )
 }
@@ -321,7 +325,8 @@ impl World {
             Move::JobFails => self.finish_job(false),
             Move::ProcessEnds(code) => self.end_process(Exit::Code(code), 0),
             Move::OutOfMemory => self.end_process(Exit::Signal(9), 1),
-            Move::Up(state, network) => {
+            Move::Up(system, state, network) => {
+                self.available.system |= system;
                 self.available.state |= state;
                 self.available.network |= network;
                 self.send(Event::Available(self.available));

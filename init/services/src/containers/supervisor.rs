@@ -180,6 +180,10 @@ impl Supervisor {
 
     fn obey(&mut self, order: &Message) {
         let event = match order {
+            Message::SystemMounted => {
+                self.available.system = true;
+                Event::Available(self.available)
+            }
             Message::StateMounted => {
                 self.available.state = true;
                 Event::Available(self.available)

@@ -1,23 +1,21 @@
-//! The verified root device, and its file system.
+//! The verified device, and the file system of the root image on it.
 
-use super::Early;
+use super::System;
 use super::disk::RootSlot;
 use crate::cmdline::Verity;
 use crate::fault::{Attempt, Fault};
 use crate::hex;
 use crate::sys::dm::{self, Mapping};
+use coracle_format::device::SYSTEM;
 use coracle_format::slot::BLOCK_BYTES;
 use nix::mount::{MsFlags, mount};
 
-/// Where the root is mounted before the switch.
-pub(super) const ROOT: &str = "/root";
-
 /// Makes the dm-verity device. Hash, salt and length come from the command line alone.
-pub(super) fn run(early: &mut Early) -> Result<(), Fault> {
-    let (Some(verity), Some(slot)) = (&early.verity, &early.slot) else {
+pub(super) fn run(system: &mut System) -> Result<(), Fault> {
+    let (Some(verity), Some(slot)) = (&system.verity, &system.slot) else {
         return Err(Fault::new("verify", "the root", "an earlier phase did not run"));
     };
-    early.root = Some(dm::create(&mapping(verity, slot))?);
+    system.device = Some(dm::create(&mapping(verity, slot))?);
     Ok(())
 }
 
@@ -42,18 +40,13 @@ fn mapping(verity: &Verity, slot: &RootSlot) -> Mapping {
 }
 
 /// Mounts the verified device read-only.
-pub(super) fn mount_root(early: &mut Early) -> Result<(), Fault> {
-    let Some(root) = &early.root else {
-        return Err(Fault::new("mount", "the root", "an earlier phase did not run"));
+pub(super) fn mount_image(system: &mut System) -> Result<(), Fault> {
+    let Some(device) = &system.device else {
+        return Err(Fault::new("mount", "the root image", "an earlier phase did not run"));
     };
-    if let Err(error) = std::fs::create_dir(ROOT)
-        && error.kind() != std::io::ErrorKind::AlreadyExists
-    {
-        return Err(Fault::new("make", ROOT, error));
-    }
-    let device = format!("/dev/{root}");
+    let device = format!("/dev/{device}");
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
-    mount(Some(device.as_str()), ROOT, Some("ext4"), flags, None::<&str>).attempt("mount", &device)
+    mount(Some(device.as_str()), SYSTEM, Some("ext4"), flags, None::<&str>).attempt("mount", &device)
 }
 
 #[cfg(test)]
