@@ -18,8 +18,7 @@ pub fn get(port: u16, path: &str, within: Duration) -> Result<String> {
         match try_get(port, path) {
             // The forwarder accepts before the machine does: an empty answer means that nobody listens there yet.
             Ok(answer) if !answer.is_empty() => return Ok(answer),
-            Ok(_) if Instant::now() < deadline => {}
-            Err(_) if Instant::now() < deadline => {}
+            Ok(_) | Err(_) if Instant::now() < deadline => {}
             Ok(_) => bail!("nothing answered on port {port}"),
             Err(error) => return Err(error.context(format!("GET {path} on port {port}"))),
         }

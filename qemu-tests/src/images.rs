@@ -16,7 +16,7 @@ use std::{
 
 /// The directory of the sources.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
 }
 
 /// A directory for a test's files below `target/`, kept for the curious.

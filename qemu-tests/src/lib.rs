@@ -19,6 +19,6 @@ pub use state::StateDisk;
 use std::time::Duration;
 
 /// How long a machine may take for its next milestone. Generous: machines are emulated, and tests share two cores.
-pub const MILESTONE: Duration = Duration::from_secs(240);
+pub const MILESTONE: Duration = Duration::from_mins(4);
 /// How long an ordered stop may take.
-pub const STOP: Duration = Duration::from_secs(120);
+pub const STOP: Duration = Duration::from_mins(2);

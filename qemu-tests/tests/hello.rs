@@ -1,5 +1,7 @@
 //! `hello`: one container answering, on both architectures, through both firmwares.
 
+#![expect(clippy::tests_outside_test_module, reason = "the whole crate is a test")]
+
 use anyhow::{Result, ensure};
 use coracle::machine::Firmware;
 use coracle_qemu_tests::{Guest, MILESTONE, Setup, get, image};

@@ -1,6 +1,8 @@
 //! What a machine keeps over its boots, however they end. One machine is set up once; every test goes on with a copy of
 //! its disk.
 
+#![expect(clippy::tests_outside_test_module, reason = "the whole crate is a test")]
+
 use anyhow::{Context as _, Result, anyhow, ensure};
 use coracle::{build::Built, launch, machine::Firmware};
 use coracle_qemu_tests::{Guest, MILESTONE, Setup, StateDisk, get, image_of, scratch};

@@ -1,6 +1,8 @@
 //! Containers that crash, flood their logs, fork without end and exhaust memory, all in one machine, beside a server that
 //! must not notice.
 
+#![expect(clippy::tests_outside_test_module, reason = "the whole crate is a test")]
+
 use anyhow::{Context as _, Result, ensure};
 use coracle::machine::{Firmware, Phase};
 use coracle_qemu_tests::{Guest, MILESTONE, Setup, StateDisk, get, image_of};

@@ -1,5 +1,7 @@
 //! Real servers from Debian packages, unmodified, under the default restrictions.
 
+#![expect(clippy::tests_outside_test_module, reason = "the whole crate is a test")]
+
 use anyhow::{Context as _, Result, ensure};
 use coracle::machine::Firmware;
 use coracle_qemu_tests::{Guest, MILESTONE, Setup, get, image};
