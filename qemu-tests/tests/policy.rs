@@ -1,4 +1,5 @@
-//! The project's own rules about itself: licences, banned crates, where `unsafe` may stand, how long a file may be.
+//! The project's own rules about itself: licences, banned crates, where `unsafe` may stand, how long a file may be,
+//! and where links lead.
 
 use serde_json::Value;
 use std::{
@@ -147,4 +148,98 @@ fn files_stay_small() {
         .map(|(name, text)| format!("{name}: {} lines", text.lines().count()))
         .collect();
     assert!(long.is_empty(), "over {FILE_LINES_MAX} lines: {long:#?}");
+}
+
+/// Every page of the documentation, by its path.
+fn pages() -> Vec<PathBuf> {
+    fn walk(dir: &Path, out: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let (path, name) = (entry.path(), entry.file_name());
+            if path.is_dir() {
+                if name != "target" && name != "out" && !name.to_string_lossy().starts_with('.') {
+                    walk(&path, out);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                out.push(path);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    walk(root(), &mut out);
+    out
+}
+
+/// The targets of the links in a page; code, where brackets mean other things, is left out.
+fn links(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut fenced = false;
+    for line in text.lines() {
+        fenced ^= line.trim_start().starts_with("```");
+        if fenced {
+            continue;
+        }
+        // Every second piece between backticks is code. A link's text may be code too: its end is not.
+        let plain: String = line.split('`').step_by(2).collect();
+        out.extend(
+            plain
+                .split("](")
+                .skip(1)
+                .filter_map(|rest| rest.split_once(')'))
+                .map(|(link, _)| link.to_owned()),
+        );
+    }
+    out
+}
+
+/// The anchors of a page, made as forges make them.
+fn anchors(text: &str) -> Vec<String> {
+    let slug = |heading: &str| -> String {
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        heading.trim().to_lowercase().chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    text.lines().filter(|line| line.starts_with('#')).map(|line| slug(line.trim_start_matches('#'))).collect()
+}
+
+#[test]
+fn every_relative_link_of_the_documentation_leads_somewhere() {
+    let mut broken = Vec::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in links(&text).into_iter().filter(|link| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.with_file_name(file) };
+            let has_anchor = || {
+                let is_page = target.extension().is_some_and(|extension| extension == "md");
+                !is_page || anchors(&fs::read_to_string(&target).unwrap()).iter().any(|one| one == anchor)
+            };
+            if !target.exists() || (!anchor.is_empty() && !has_anchor()) {
+                broken.push(format!("{}: {link}", page.strip_prefix(root()).unwrap().display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links that lead nowhere: {broken:#?}");
+}
+
+#[test]
+fn links_are_told_from_code() {
+    let text = "[a](b.md) `c[d](e)` [`f`](g.md#h)\n```\n[i](j)\n```\n";
+    assert_eq!(links(text), ["b.md", "g.md#h"]);
+    assert_eq!(anchors("## `[[network.interface]]`\n# A b, c\n"), ["networkinterface", "a-b-c"]);
+}
+
+#[test]
+fn every_complete_manifest_in_the_documentation_is_valid() {
+    let mut checked = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for block in text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            if !block.contains("[image]") || !block.contains("[[container]]") {
+                continue;
+            }
+            checked += 1;
+            let faults = coracle_manifests::parse(block, &page).err();
+            assert!(faults.is_none(), "{}:\n{}", page.display(), faults.unwrap().render());
+        }
+    }
+    assert!(checked >= 3, "README, how-to and reference have one each");
 }
