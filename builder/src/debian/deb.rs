@@ -8,7 +8,7 @@ use crate::{
 };
 use liblzma::{read::XzDecoder, stream};
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufReader, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::Arc,
@@ -52,12 +52,24 @@ pub(super) fn data_tar_of(ctx: &Context, deb: &Path, sha256: &Digest) -> Result<
     key.field(&sha256.0);
     let identity = key.digest();
     let (dir, _) = ctx.cache.step(&identity, |out| {
+        refuse_damaged(deb, sha256)?;
         let (compression, data) = find_data(deb)?;
         let path = out.join("data.tar");
         decompress(ctx, compression, data, &path)
     })?;
     let path: PathBuf = dir.join("data.tar");
     Ok(DataTar { path: path.into(), identity })
+}
+
+/// It was right when it was fetched. What a disk has made of it since is found out here, and fetched anew by the next run.
+fn refuse_damaged(deb: &Path, sha256: &Digest) -> Result<()> {
+    let (found, _) = Digest::of_reader(&mut File::open(deb).doing("open", deb)?).doing("read", deb)?;
+    if found == *sha256 {
+        return Ok(());
+    }
+    fs::remove_file(deb).doing("remove the damaged", deb)?;
+    let text = format!("its copy in the cache, {}, was damaged and is now removed", deb.display());
+    Err(Error::new(Kind::Digest, text).hint("run it again: the package is then fetched anew"))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! A mirror that lies, is damaged, is away, or is something else.
 
 use super::{
+    Pocket,
     fixture::{KEY_MADE, Key},
     server::{Reply, Server},
-    shop::{GOOD, MADE, Shop, names},
+    shop::{ELF, GOOD, MADE, Outcome, Shop, names, program},
 };
-use coracle::files::replace;
+use coracle::{digest::Digest, files::replace};
 use std::{fs, net::TcpListener, path::Path};
 
 /// Changes the byte at `at`, counted from the end if it is negative.
@@ -49,7 +50,7 @@ fn a_release_file_signed_by_a_stranger_is_refused() {
 fn without_its_own_keyring_the_mirror_is_not_trusted() {
     let shop = Shop::open();
     let words = ["lock", "trial.toml", "--mirror", "mirror"];
-    let outcome = super::shop::Outcome::of(shop.command(&words).output().unwrap());
+    let outcome = Outcome::of(shop.command(&words).output().unwrap());
     outcome.says(3, &["cannot use trixie"]);
     shop.nothing_is_made();
 }
@@ -134,5 +135,19 @@ fn offline_nothing_is_asked_for_and_the_error_says_what_is_missing() {
     let outcome = shop.at(&server.url(""), "build", &["--offline", "--out", "out"]);
     outcome.says(1, &["cannot use trixie", "not in the cache", "hint: run once without --offline"]);
     assert!(server.asked().is_empty());
+    shop.recovers();
+}
+
+#[test]
+fn a_package_that_was_damaged_in_the_cache_is_noticed_and_fetched_anew() {
+    let mut shop = Shop::open();
+    let other = program("./usr/bin/other", ELF);
+    shop.files.package(Pocket::Main, "other", "", &other);
+    shop.sign(MADE);
+    // Vendoring fetches everything and unpacks nothing.
+    shop.write_manifest(&GOOD.replace("[\"app\"]", "[\"app\", \"other\"]"));
+    shop.at("mirror", "vendor", &["vendored"]).is_done();
+    damage(&shop.path("cache/objects").join(Digest::of(&other).to_string()), |bytes| bytes.len() / 2);
+    shop.build(&[]).says(3, &["package other 1", "in the cache", "was damaged", "hint: run it again"]);
     shop.recovers();
 }
