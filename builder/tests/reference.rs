@@ -10,7 +10,7 @@ use std::{env, fs, path::Path};
 const UPDATE: &str = "CORACLE_UPDATE_GOLDEN=1 cargo test -p coracle --test reference";
 
 /// Text for a table: one line, no column marks.
-fn cell(text: impl ToString) -> String {
+fn cell(text: &impl ToString) -> String {
     text.to_string().replace('\n', " ").replace('|', "\\|")
 }
 
@@ -36,17 +36,17 @@ fn row(arg: &Arg) -> String {
     let possible: Vec<String> =
         arg.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
     if arg.get_action().takes_values() && !possible.is_empty() {
-        meaning += &format!(": {}", possible.join(", "));
+        meaning.extend([": ", &possible.join(", ")]);
     }
     let defaults: Vec<String> =
         arg.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy())).collect();
     if arg.get_action().takes_values() && !defaults.is_empty() {
-        meaning += &format!(" [default: {}]", defaults.join(", "));
+        meaning.extend([" [default: ", &defaults.join(", "), "]"]);
     }
     if let Some(variable) = arg.get_env() {
-        meaning += &format!(" [environment: `{}`]", variable.to_string_lossy());
+        meaning.extend([" [environment: `", &variable.to_string_lossy(), "`]"]);
     }
-    format!("| `{}` | {meaning} |\n", cell(name(arg)))
+    format!("| `{}` | {meaning} |\n", cell(&name(arg)))
 }
 
 fn table<'a>(args: impl Iterator<Item = &'a Arg>) -> String {
@@ -54,7 +54,7 @@ fn table<'a>(args: impl Iterator<Item = &'a Arg>) -> String {
     if rows.is_empty() { rows } else { format!("\n| argument | meaning |\n|---|---|\n{rows}") }
 }
 
-fn is_shown(arg: &&Arg) -> bool {
+fn is_shown(arg: &Arg) -> bool {
     !arg.is_hide_set() && !["help", "version"].contains(&arg.get_id().as_str())
 }
 
@@ -62,7 +62,7 @@ fn section(verb: &Command) -> String {
     let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
     let usage = verb.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
-    let own = verb.get_arguments().filter(is_shown).filter(|arg| !arg.is_global_set());
+    let own = verb.get_arguments().filter(|arg| is_shown(arg)).filter(|arg| !arg.is_global_set());
     format!("\n## `{}`\n\n{about}.\n\n```\n{usage}\n```\n{}", verb.get_name(), table(own))
 }
 
@@ -75,7 +75,7 @@ fn page() -> String {
          are made from the same source.\n\n## Flags of every verb\n",
         command.get_about().map(ToString::to_string).unwrap_or_default()
     );
-    out += &table(command.get_arguments().filter(is_shown).filter(|arg| arg.is_global_set()));
+    out += &table(command.get_arguments().filter(|arg| is_shown(arg)).filter(|arg| arg.is_global_set()));
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         out += &section(verb).replace("coracle-", "coracle ");
     }

@@ -1,7 +1,25 @@
 //! A short run of every fuzz target, the same on every machine: nothing that comes from outside makes a parser panic.
 //! `fuzz/README.md` says how to run them for longer.
 
+#![expect(clippy::tests_outside_test_module, reason = "the whole crate is a test")]
+
+use coracle::{
+    debian::{
+        index,
+        release::{self, Release},
+    },
+    image::uki,
+    kernel::{self, modinfo},
+    machine::Phase,
+};
+use coracle_format::{
+    device,
+    gpt::{Geometry, Place, Table},
+    slot::Descriptor,
+};
+use coracle_manifests::Lock;
 use coracle_qemu_tests::parsers::{self, Mutator, Parser};
+use coracle_services::{clock, ipc, network};
 use std::{
     panic::{self, AssertUnwindSafe},
     time::{Duration, Instant},
@@ -50,4 +68,48 @@ fn every_parser_has_seeds_and_a_fuzz_target() {
         let entry = format!("path = \"fuzz_targets/{}.rs\"", parser.name);
         assert!(manifest.contains(&entry), "fuzz/Cargo.toml has no target {}", parser.name);
     }
+}
+
+/// Whether every seed of a parser satisfies `accepts`.
+fn all(name: &str, accepts: impl Fn(&[u8]) -> bool) {
+    let parser = parsers::find(name).unwrap();
+    for (number, seed) in (parser.seeds)().iter().enumerate() {
+        assert!(accepts(seed), "seed {number} of {name} is refused");
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn seeds_get_past_the_first_checks_of_their_parsers() {
+    let geometry = Geometry::of_bytes(512, 1 << 30);
+    all("gpt", |seed| {
+        let (header, entries) = seed.split_at(512);
+        [Place::Primary, Place::Backup]
+            .iter()
+            .any(|place| Table::parse(geometry, *place, header, entries).is_ok())
+    });
+    all("slot_descriptor", |seed| Descriptor::parse(seed, 256 << 20).is_ok());
+    all("slot_record", |seed| coracle_slots::parse(seed).is_ok());
+    all("device_config", |seed| device::decode::<device::EarlyConfig>(seed).is_ok());
+    all("ipc", |seed| ipc::Message::decode(seed).is_some());
+    all("dhcp", |seed| network::dhcp_lease(network::dhcp_message(seed).unwrap_or(seed)).is_some());
+    all("sntp", |seed| clock::sntp_sample(seed, 0x0102_0304_0506_0708, 1_763_000_000).is_some());
+    // The answer that refuses, the last but one, tells nothing by itself.
+    let told = |seed: &[u8]| {
+        !network::netlink_events(seed).is_empty()
+            || network::router_name_servers(seed).is_some()
+            || seed.get(4) == Some(&2)
+    };
+    all("netlink", told);
+    all("lock", |seed| Lock::parse(&text(seed)).is_ok());
+    all("console", |seed| Phase::parse(&text(seed)).is_some());
+    all("packages", |seed| index::compact(&text(seed)).is_ok_and(|list| list.contains("Depends: ")));
+    all("release", |seed| Release::parse(&text(seed)).is_ok() || release::parse_date(&text(seed)).is_ok());
+    all("uki", |seed| uki::Uki::parse(seed).is_ok());
+    all("kernel", |seed| {
+        kernel::version(seed).is_ok() || modinfo::parse("m", seed).is_ok_and(|info| !info.pre.is_empty())
+    });
 }

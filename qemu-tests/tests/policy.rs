@@ -1,6 +1,13 @@
 //! The project's own rules about itself: licences, banned crates, where `unsafe` may stand, how long a file may be,
 //! and where links lead.
 
+#![expect(
+    clippy::tests_outside_test_module,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "the whole crate is a test"
+)]
+
 use serde_json::Value;
 use std::{
     fs,

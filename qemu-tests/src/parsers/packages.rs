@@ -95,20 +95,19 @@ pub(super) fn signature_seeds() -> Vec<Vec<u8>> {
     vec![message.into_bytes(), KEYS.to_vec()]
 }
 
-/// The first signature among the packets of a keyring (tags 2, new form, one-byte lengths up to two bytes).
+/// The first signature (tag 2) among the packets of a keyring, whose lengths have one or two bytes (RFC 9580, section 4.2).
 fn signature_packet(mut keys: &[u8]) -> Option<&[u8]> {
     loop {
-        let (head, length) = match *keys.get(1)? {
-            short @ 0..=191 => (2, usize::from(short)),
-            long @ 192..=223 => (3, (usize::from(long) - 192) * 256 + usize::from(*keys.get(2)?) + 192),
-            224.. => return None,
-        };
-        let end = head + length;
-        // Old form: the length's own length is in the tag's two lowest bits.
-        let (tag, end) = match keys.first()? {
-            new if new & 0x40 != 0 => (new & 0x3f, end),
-            old if old & 3 == 0 => (old >> 2 & 0xf, 2 + usize::from(*keys.get(1)?)),
-            old => (old >> 2 & 0xf, 3 + usize::from(*keys.get(1)?) * 256 + usize::from(*keys.get(2)?)),
+        let first = usize::from(*keys.get(1)?);
+        let second = usize::from(*keys.get(2)?);
+        let head = *keys.first()?;
+        let is_new = head & 0x40 != 0;
+        let tag = if is_new { head & 0x3f } else { head >> 2 & 0xf };
+        let end = match (is_new, head & 3, first) {
+            (true, _, 0..=191) | (false, 0, _) => 2 + first,
+            (true, _, 192..=223) => 3 + (first - 192) * 256 + second + 192,
+            (false, 1, _) => 3 + first * 256 + second,
+            (true | false, _, _) => return None,
         };
         if tag == 2 {
             return keys.get(..end);
