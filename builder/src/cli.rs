@@ -17,7 +17,7 @@ pub use args::{Cli, Verb};
 
 use crate::{
     cache::Cache,
-    context::{Context, Network},
+    context::{self, Context, Network},
     error::{Error, Exit, Kind, Result},
     show::{self, Format},
 };
@@ -60,13 +60,13 @@ fn run(cli: Cli) -> Result<()> {
     }
     stop_on_signals(&ctx)?;
     match cli.verb {
-        Verb::Build(verb) => build::run(&ctx, &verb),
-        Verb::Run(verb) => run::run(&ctx, &verb),
-        Verb::Lock(verb) => lock::run(&ctx, &verb),
+        Verb::Build(verb) => build::run(&ctx, &verb, global.format()),
+        Verb::Run(verb) => run::run(&ctx, &verb, global.format()),
+        Verb::Lock(verb) => lock::run(&ctx, &verb, global.format()),
         Verb::Vendor(verb) => vendor::run(&ctx, &verb),
         Verb::Inspect(verb) => inspect::run(&verb, global.format()),
         Verb::Bench(verb) => bench::run(&ctx, &verb, global.format()),
-        Verb::Device(verb) => device::run(&ctx, &verb),
+        Verb::Device(verb) => device::run(&ctx, &verb, global.format()),
         Verb::Completions(verb) => completions::run(&verb),
         Verb::Man(verb) => man::run(&verb),
     }
@@ -86,14 +86,28 @@ fn stop_on_signals(ctx: &Context) -> Result<()> {
 
 /// Prints an error: text on stderr, and with `--json` an event on stdout as well.
 fn fail(error: &Error, format: Format) {
+    // Whoever pressed Ctrl-C knows why; which package was being read does not matter.
+    let interrupted = context::interrupted();
+    let error = if error.kind() == Kind::Interrupted { &interrupted } else { error };
     // There is nowhere left to tell that telling failed.
     drop(io::stderr().write_all(error.render().as_bytes()));
     if format == Format::Json {
         let line = json!({
-            "v": 1, "event": "error", "kind": error.kind().word(),
+            "v": show::SCHEMA, "event": "error", "kind": error.kind().word(),
             "message": error.to_string(), "hint": error.hint_text(),
         });
         drop(writeln!(io::stdout(), "{line}"));
+    }
+}
+
+/// Writes lines of data to stdout: as they are, or each as an event of this name.
+fn say(format: Format, event: &str, text: &str) -> Result<()> {
+    match format {
+        Format::Human => print(text),
+        Format::Json => {
+            let line = |text| format!("{}\n", json!({"v": show::SCHEMA, "event": event, "text": text}));
+            print(&text.lines().map(line).collect::<String>())
+        }
     }
 }
 

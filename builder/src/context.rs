@@ -41,9 +41,13 @@ impl Context {
     /// An error once the user has asked to stop; long loops call this.
     pub fn check(&self) -> Result<()> {
         if self.cancel.load(Ordering::Relaxed) {
-            return Err(Error::new(Kind::Interrupted, "interrupted")
-                .hint("run it again: what was finished is cached"));
+            return Err(interrupted());
         }
         Ok(())
     }
+}
+
+/// What an interrupted run ends with.
+pub(crate) fn interrupted() -> Error {
+    Error::new(Kind::Interrupted, "interrupted").hint("run it again: what was finished is cached")
 }

@@ -5,7 +5,7 @@ mod lines;
 mod terminal;
 mod text;
 
-pub use json::Json;
+pub use json::{Json, SCHEMA};
 pub use lines::Lines;
 pub use terminal::Terminal;
 pub use text::{bytes, table};

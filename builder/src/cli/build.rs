@@ -6,11 +6,12 @@ use crate::{
     context::Context,
     debian::{Freshness, Wish},
     error::Result,
+    show::Format,
 };
 
-pub(super) fn run(ctx: &Context, args: &args::Build) -> Result<()> {
+pub(super) fn run(ctx: &Context, args: &args::Build, format: Format) -> Result<()> {
     let built = build(ctx, args)?;
-    super::print(&format!("{}\n", built.disk.display()))
+    super::say(format, "disk", &format!("{}\n", built.disk.display()))
 }
 
 /// Builds what the flags say.

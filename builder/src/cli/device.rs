@@ -1,9 +1,9 @@
 //! `coracle device`.
 
 use super::args;
-use crate::{context::Context, device, error::Result};
+use crate::{context::Context, device, error::Result, show::Format};
 
-pub(super) fn run(ctx: &Context, args: &args::Device) -> Result<()> {
+pub(super) fn run(ctx: &Context, args: &args::Device, format: Format) -> Result<()> {
     let digest = device::pack(ctx, &args.out)?;
-    super::print(&format!("{digest}  {}\n", args.out.display()))
+    super::say(format, "device", &format!("{digest}  {}\n", args.out.display()))
 }

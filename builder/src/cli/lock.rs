@@ -1,10 +1,10 @@
 //! `coracle lock`.
 
 use super::{args, build::source};
-use crate::{build, context::Context, error::Result};
+use crate::{build, context::Context, error::Result, show::Format};
 use coracle_manifests::Lock;
 
-pub(super) fn run(ctx: &Context, args: &args::Lock) -> Result<()> {
+pub(super) fn run(ctx: &Context, args: &args::Lock, format: Format) -> Result<()> {
     let manifest = build::load(&args.manifest)?;
     let (lock, old) = build::lock(ctx, &manifest, &source(&args.source))?;
     let mut out = String::new();
@@ -18,5 +18,5 @@ pub(super) fn run(ctx: &Context, args: &args::Lock) -> Result<()> {
         out.push_str("nothing has changed\n");
     }
     ctx.report.info(format!("wrote {}", Lock::path_of(&manifest.file).display()));
-    super::print(&out)
+    super::say(format, "change", &out)
 }

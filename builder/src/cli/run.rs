@@ -8,6 +8,7 @@ use crate::{
     error::{Doing as _, Error, Kind, Result},
     launch,
     machine::{Firmware, Forward, Outside, Phase, Protocol, Vm, console::Polled, vm::Stopped},
+    show::Format,
 };
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -19,7 +20,7 @@ const POWER_OFF: Duration = Duration::from_secs(60);
 /// How often Ctrl-C and the timeout are looked for while the console is silent.
 const GLANCE: Duration = Duration::from_millis(200);
 
-pub(super) fn run(ctx: &Context, args: &args::Run) -> Result<()> {
+pub(super) fn run(ctx: &Context, args: &args::Run, format: Format) -> Result<()> {
     let image = super::build::build(ctx, &args.build)?;
     let tools = image.qemu(ctx, &source(&args.build.source))?;
     let mut options = launch::Options::new(&image);
@@ -38,7 +39,7 @@ pub(super) fn run(ctx: &Context, args: &args::Run) -> Result<()> {
     spec.accel = launch::accel(ctx, &tools, &image)?;
     announce(ctx, &image, args.firmware, &spec.forwards);
     let vm = Vm::start(ctx, &tools, &spec, &image.dir.join("console.log"))?;
-    let mut session = Session { vm, image: &image, args, phases: Vec::new(), cancel: &ctx.cancel };
+    let mut session = Session { vm, image: &image, args, format, phases: Vec::new(), cancel: &ctx.cancel };
     let ended = session.watch()?;
     if let Some(path) = &args.boot_chart {
         let title = format!("{} {} ({})", image.record.name, image.record.version, args.firmware);
@@ -75,6 +76,7 @@ struct Session<'a> {
     vm: Vm,
     image: &'a Built,
     args: &'a args::Run,
+    format: Format,
     phases: Vec<Phase>,
     cancel: &'a AtomicBool,
 }
@@ -108,7 +110,7 @@ impl Session<'_> {
             Some(_) | None => Some(line.to_owned()),
         };
         self.phases.extend(phase);
-        told.map_or(Ok(()), |text| super::print(&format!("{text}\n")))
+        told.map_or(Ok(()), |text| super::say(self.format, "console", &format!("{text}\n")))
     }
 
     fn finish(mut self, ctx: &Context, ended: Ended) -> Result<()> {
@@ -116,11 +118,11 @@ impl Session<'_> {
             // The user's Ctrl-C has been heard; what follows is the orderly end.
             self.cancel.store(false, Ordering::Relaxed);
             ctx.report.info("powering off");
-            let headless = self.args.headless;
+            let (headless, format) = (self.args.headless, self.format);
             let mut unsaid = Ok(());
             let stopped = self.vm.power_off(POWER_OFF, |line| {
                 if !headless && unsaid.is_ok() {
-                    unsaid = super::print(&format!("{line}\n"));
+                    unsaid = super::say(format, "console", &format!("{line}\n"));
                 }
             })?;
             unsaid?;

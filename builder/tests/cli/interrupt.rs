@@ -59,13 +59,16 @@ fn an_interrupted_build_says_so_leaves_nothing_and_is_taken_up_again() {
     let mut rest = String::new();
     events.read_to_string(&mut rest).unwrap();
     let outcome = Outcome::of(child.wait_with_output().unwrap());
-    outcome.says(1, &["interrupted", "hint: run it again"]);
+    outcome.says(1, &["error: interrupted\n\nhint: run it again"]);
     let last: Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], &last["kind"]), (&"error".into(), &"interrupted".into()));
     shop.nothing_is_made();
     shop.cache_is_good();
     held.store(false, Ordering::SeqCst);
-    shop.at(&url, "build", &["--out", "out"]).is_done();
+    let again = shop.at(&url, "build", &["--json", "--out", "out"]);
+    again.is_done();
+    let last = again.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).last().unwrap();
+    assert_eq!((&last["event"], &last["text"]), (&"disk".into(), &"out/disk.raw".into()));
     assert_eq!(names(&shop.path("out")), ["build.json", "disk.raw"]);
 }
 
