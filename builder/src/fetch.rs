@@ -131,7 +131,7 @@ impl Fetcher {
             Err(if resumed { Fault::Passing(error) } else { Fault::Final(error) })
         })
         .inspect_err(|error| {
-            if matches!(error.kind(), Kind::Digest | Kind::NotFound) || partial.bytes() == 0 {
+            if matches!(error.kind(), Kind::Digest | Kind::NotFound) {
                 partial.discard();
             }
         })?;
