@@ -90,6 +90,7 @@ pub const CLASSES: &[Class] = &[
             late("virtio_rng"),
             late("virtio_balloon"),
             late("virtio_console"),
+            late("virtio_input"),
             late("vmw_vsock_virtio_transport"),
         ],
     },

@@ -52,6 +52,12 @@ impl Qmp {
         self.execute("system_powerdown", &json!({})).map(drop)
     }
 
+    /// Presses the power key of the keyboard.
+    pub fn power_key(&mut self) -> Result<()> {
+        let press = |down: bool| json!({"type": "key", "data": {"down": down, "key": {"type": "qcode", "data": "power"}}});
+        self.execute("input-send-event", &json!({"events": [press(true), press(false)]})).map(drop)
+    }
+
     fn message(&mut self) -> Result<Value> {
         let mut line = String::new();
         let read = self.stream.read_line(&mut line).doing("read from the monitor", &self.path)?;

@@ -130,6 +130,10 @@ impl Spec {
         args.pair("-netdev", self.netdev());
         args.pair("-device", "virtio-net-pci,netdev=net0,romfile=");
         args.pair("-device", "virtio-rng-pci");
+        if self.arch == Arch::Aarch64 {
+            // Without ACPI the board's power button is a GPIO key, for which cloud kernels have no driver.
+            args.pair("-device", "virtio-keyboard-pci");
+        }
         args.pair("-device", "virtio-balloon-pci,id=balloon");
         args.pair("-device", "i6300esb");
         args.pair("-action", "watchdog=reset,panic=none");

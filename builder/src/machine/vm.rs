@@ -7,6 +7,7 @@ use crate::{
     tool::{Running, Stdin, Stdout, Tool, Waited},
     toolroot::ToolRoot,
 };
+use coracle_format::slot::Arch;
 use std::{
     fs::File,
     path::{Path, PathBuf},
@@ -19,6 +20,7 @@ use std::{
 pub struct Vm {
     qemu: Running,
     monitor: PathBuf,
+    arch: Arch,
     /// What it prints.
     pub console: Console,
     // Held for the monitor's socket: a short path, since socket names have room for 107 bytes.
@@ -45,7 +47,7 @@ impl Vm {
         let stdout = qemu
             .take_stdout()
             .ok_or_else(|| Error::new(Kind::Internal, "QEMU was started without a console"))?;
-        Ok(Self { qemu, monitor, console: Console::new(stdout, log, copy)?, _dir: dir })
+        Ok(Self { qemu, monitor, arch: spec.arch, console: Console::new(stdout, log, copy)?, _dir: dir })
     }
 
     /// A connection to its monitor.
@@ -81,7 +83,11 @@ impl Vm {
     /// within `limit`.
     pub fn power_off(&mut self, limit: Duration, mut line: impl FnMut(&str)) -> Result<Stopped> {
         let deadline = Instant::now() + limit;
-        self.qmp()?.powerdown()?;
+        let mut qmp = self.qmp()?;
+        qmp.powerdown()?;
+        if self.arch == Arch::Aarch64 {
+            qmp.power_key()?;
+        }
         while let Ok(Some(text)) = self.console.line(deadline) {
             line(&text);
         }
