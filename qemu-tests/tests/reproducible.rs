@@ -61,10 +61,9 @@ fn a_build_elsewhere_with_another_umask_cache_and_origin_of_programs_has_the_sam
     fs::copy(workspace().join("manifests/images/hello.toml"), &manifest)?;
     fs::copy(workspace().join("manifests/images/hello.toml.lock"), other.path().join("hello.toml.lock"))?;
     let out = other.path().join("another/output");
-    let args = ["--offline", "--cache"].map(OsStr::new);
-    let args =
-        [&args[..], &[cache.as_os_str(), "build".as_ref(), "--locked".as_ref(), "--out".as_ref()]].concat();
-    let args = [&args[..], &[out.as_os_str(), manifest.as_os_str()]].concat();
+    let [offline, cache_flag, verb, locked, out_flag] =
+        ["--offline", "--cache", "build", "--locked", "--out"].map(OsStr::new);
+    let args = [offline, cache_flag, cache.as_ref(), verb, locked, out_flag, out.as_ref(), manifest.as_ref()];
     run_elsewhere(other.path(), (&artefact, digest), &args)?;
 
     let (here, there) = (sha256(&here.disk)?, sha256(&out.join("disk.raw"))?);
