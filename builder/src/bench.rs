@@ -20,7 +20,7 @@ use std::{
 };
 
 /// How long a measured boot may take on the host's clock.
-const BOOT: Duration = Duration::from_secs(300);
+const BOOT: Duration = Duration::from_mins(5);
 /// Memory of the machine whose idle use is measured.
 const IDLE_MEMORY_MIB: u32 = 256;
 /// How long it idles before it is asked.
@@ -228,7 +228,7 @@ fn balloon(qmp: &mut Qmp) -> Result<u64> {
     let poll = json!({"path": device, "property": "guest-stats-polling-interval", "value": 1});
     qmp.execute("qom-set", &poll)?;
     let query = json!({"path": device, "property": "guest-stats"});
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let answer = qmp.execute("qom-get", &query)?;
         let stat = |name: &str| answer["stats"][name].as_u64().filter(|value| *value != u64::MAX);

@@ -173,7 +173,9 @@ fn tool_root(ctx: &Context, locked: &Locked<'_>, group: Group) -> Result<ToolRoo
     let packages = locked.packages(&requests::tools(group))?;
     let mut hasher = Hasher::default();
     hasher.field(b"tool root 0");
-    packages.iter().for_each(|package| hasher.field(&package.sha256.0));
+    for package in &packages {
+        hasher.field(&package.sha256.0);
+    }
     let unpack = || {
         locked.fetch(ctx, &packages)?;
         unpack_all(ctx, &packages)
@@ -246,7 +248,7 @@ impl Build<'_> {
             packages.extend(self.locked.packages(&group.name)?);
         }
         packages.extend(self.locked.packages(&requests::tools(Group::Build))?);
-        packages.sort_by(|a, b| a.sha256.cmp(&b.sha256));
+        packages.sort_by_key(|a| a.sha256);
         packages.dedup_by(|a, b| a.sha256 == b.sha256);
         self.locked.fetch(self.ctx, &packages)
     }
@@ -459,7 +461,9 @@ impl Build<'_> {
         for package in self.locked.lock.packages_of(&requests::tools(Group::Build)) {
             hasher.field(package.sha256.as_bytes());
         }
-        parts.iter().for_each(|part| hasher.field(&part.0));
+        for part in parts {
+            hasher.field(&part.0);
+        }
         hasher.digest()
     }
 }

@@ -12,6 +12,7 @@ const CRASHES: usize = 6;
 
 /// What the console has shown so far.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one claim each")]
 struct Seen {
     boots: usize,
     /// Pauses before the next start of the crashing container, milliseconds.

@@ -86,7 +86,8 @@ pub(super) fn groups(manifest: &Manifest) -> Result<Vec<Group>> {
     }
     for each in &manifest.containers {
         if let Source::Packages(packages) = &each.source {
-            let request = Request::closure_of(packages.iter().map(|name| name.as_str()));
+            let request =
+                Request::closure_of(packages.iter().map(coracle_manifests::values::PackageName::as_str));
             groups.push(Group::new(container(each.name.as_str()), arch, request));
         }
     }

@@ -132,7 +132,9 @@ mod tests {
             .filter(|(path, _)| !path.is_root())
             .map(|(path, node)| match &node.kind {
                 NodeKind::Symlink(target) => format!("{path} -> {target}"),
-                _ => path.to_string(),
+                NodeKind::Dir | NodeKind::File(_) | NodeKind::HardLink(_) | NodeKind::CharDevice { .. } => {
+                    path.to_string()
+                }
             })
             .collect()
     }

@@ -23,6 +23,7 @@ pub struct Cli {
 }
 
 /// Flags of every verb.
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line are just that")]
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// Print one JSON object per line on stdout

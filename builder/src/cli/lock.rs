@@ -10,9 +10,9 @@ pub(super) fn run(ctx: &Context, args: &args::Lock, format: Format) -> Result<()
     let mut out = String::new();
     match old {
         Some(old) => {
-            out.extend(coracle_manifests::lock::diff(&old, &lock).iter().map(|change| format!("{change}\n")))
+            out.extend(coracle_manifests::lock::diff(&old, &lock).iter().map(|change| format!("{change}\n")));
         }
-        None => out.push_str(&format!("{} packages locked\n", lock.package.len())),
+        None => out = format!("{} packages locked\n", lock.package.len()),
     }
     if out.is_empty() {
         out.push_str("nothing has changed\n");

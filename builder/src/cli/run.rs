@@ -16,7 +16,7 @@ use std::{
 };
 
 /// How long the machine may take to power off after its button was pressed.
-const POWER_OFF: Duration = Duration::from_secs(60);
+const POWER_OFF: Duration = Duration::from_mins(1);
 /// How often Ctrl-C and the timeout are looked for while the console is silent.
 const GLANCE: Duration = Duration::from_millis(200);
 
@@ -54,10 +54,10 @@ fn announce(ctx: &Context, image: &Built, firmware: Firmware, forwards: &[Forwar
     for forward in forwards {
         match forward.protocol {
             Protocol::Tcp => {
-                ctx.report.info(format!("http://localhost:{} leads to port {}", forward.host, forward.guest))
+                ctx.report.info(format!("http://localhost:{} leads to port {}", forward.host, forward.guest));
             }
             Protocol::Udp => {
-                ctx.report.info(format!("UDP port {} leads to port {}", forward.host, forward.guest))
+                ctx.report.info(format!("UDP port {} leads to port {}", forward.host, forward.guest));
             }
         }
     }

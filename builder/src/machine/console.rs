@@ -195,10 +195,9 @@ impl Splitter {
                     return Some(self.take());
                 }
             }
-            (Escape::None, _) => {}
             (Escape::Begun, b'[') => self.escape = Escape::Sequence,
             (Escape::Begun, _) | (Escape::Sequence, b'@'..=b'~') => self.escape = Escape::None,
-            (Escape::Sequence, _) => {}
+            (Escape::None | Escape::Sequence, _) => {}
         }
         None
     }

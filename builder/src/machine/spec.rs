@@ -187,7 +187,7 @@ impl Spec {
                 Protocol::Tcp => "tcp",
                 Protocol::Udp => "udp",
             };
-            out += &format!(",hostfwd={protocol}:127.0.0.1:{host}-:{guest}");
+            out.extend([",hostfwd=", protocol, ":127.0.0.1:", &host.to_string(), "-:", &guest.to_string()]);
         }
         out
     }

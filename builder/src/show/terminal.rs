@@ -1,4 +1,5 @@
 //! Events as progress bars on a terminal.
+#![expect(clippy::literal_string_with_formatting_args, reason = "templates of progress bars")]
 
 use super::{
     Verbosity,

@@ -67,7 +67,8 @@ fn an_interrupted_build_says_so_leaves_nothing_and_is_taken_up_again() {
     held.store(false, Ordering::SeqCst);
     let again = shop.at(&url, "build", &["--json", "--out", "out"]);
     again.is_done();
-    let last = again.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).last().unwrap();
+    let last =
+        again.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).next_back().unwrap();
     assert_eq!((&last["event"], &last["text"]), (&"disk".into(), &"out/disk.raw".into()));
     assert_eq!(names(&shop.path("out")), ["build.json", "disk.raw"]);
 }

@@ -51,9 +51,8 @@ fn a_container_waits_for_just_what_it_needs() {
         let policy = Policy { needs, ..policy(Restart::Always) };
         for there in all.clone() {
             let (_, effects) = play(&policy, &[(0, Event::Available(there))]);
-            let is_met = there.system >= needs.system
-                && there.state >= needs.state
-                && there.network >= needs.network;
+            let is_met =
+                there.system >= needs.system && there.state >= needs.state && there.network >= needs.network;
             assert_eq!(effects.contains(&Effect::Start), is_met, "{needs:?} {there:?}");
         }
     }
