@@ -154,6 +154,7 @@ fn state_that_held_data_and_is_blank_is_never_formatted_again() -> Result<()> {
     let mut guest = settled.boot("blank", disk.clone())?;
     let why = guest.failed_phase("state-check")?;
     ensure!(why.contains("super"), "the reason does not tell what is missing: {why}");
+    guest.line("the machine runs without its state file system")?;
     needs_nothing_and_answers(&guest)?;
     guest.power_off()?;
     let head = StateDisk::open(&disk)?.head(2 << 20)?;
