@@ -3,7 +3,7 @@
 mod announce;
 mod config;
 mod elf;
-mod inputs;
+mod local;
 mod locking;
 mod record;
 mod requests;
@@ -107,9 +107,7 @@ impl Built {
 /// Reads a manifest; all its faults are one error.
 pub fn load(path: &Path) -> Result<Manifest> {
     Manifest::load(path).map_err(|faults| {
-        let count = faults.faults.len();
-        let what = if count == 1 { "a fault".to_owned() } else { format!("{count} faults") };
-        Error::new(Kind::Usage, format!("{} has {what}\n\n{}", path.display(), faults.render().trim_end()))
+        Error::new(Kind::Usage, format!("{faults}\n\n{}", faults.render().trim_end()))
     })
 }
 
@@ -117,7 +115,7 @@ pub fn load(path: &Path) -> Result<Manifest> {
 pub fn build(ctx: &Context, options: &Options) -> Result<Built> {
     let manifest = load(&options.manifest)?;
     let dir = options.out.clone().unwrap_or_else(|| default_out(&manifest));
-    let locked = Locked::open(ctx, &manifest, &options.source, options.lock)?;
+    let mut locked = Locked::open(ctx, &manifest, &options.source, options.lock)?;
     let binaries = device::programs(ctx, &device::Source::find(locked.device()?)?, manifest.image.arch)?;
     let key = record::key(&manifest, &locked.lock, &binaries, options.probe)?;
     let _guard = ctx.cache.lock(&format!("out-{}", Digest::of(dir.as_os_str().as_encoded_bytes())))?;
@@ -128,6 +126,7 @@ pub fn build(ctx: &Context, options: &Options) -> Result<Built> {
             record
         }
         None => {
+            locked.settle_files(options.lock)?;
             Build { ctx, manifest: &manifest, locked: &locked, binaries: &binaries, probe: options.probe }
                 .run(&dir, key)?
         }

@@ -1,14 +1,18 @@
 //! The lock of a manifest: made, read, checked against what the manifest asks for.
 
-use super::requests::{self, Group};
+use super::{
+    local,
+    requests::{self, Group},
+};
 use crate::{
     context::Context,
     debian::{Archive, ArchiveOptions, Freshness, Mirrors, Package, Pocket, Wish, fetch_all},
+    device::Source,
     digest::Digest,
     error::{Doing as _, Error, Kind, Result},
 };
 use coracle_manifests::{
-    lock::{Lock, LockedDebian, LockedGroup, LockedPackage, LockedRelease},
+    lock::{Lock, LockedDebian, LockedDevice, LockedGroup, LockedPackage, LockedRelease},
     manifest::Manifest,
 };
 use std::{
@@ -87,6 +91,25 @@ impl<'a> Locked<'a> {
         digest.map(Some).map_err(|source| {
             Error::new(Kind::Locked, "the lock has a bad digest for the device programs").because(source)
         })
+    }
+
+    /// Holds the local files against the lock: under [`LockMode::Fixed`] they must be the same, otherwise the lock
+    /// follows them.
+    pub(super) fn settle_files(&mut self, mode: LockMode) -> Result<()> {
+        let files = local::locked(self.manifest)?;
+        if files == self.lock.file {
+            return Ok(());
+        }
+        if mode == LockMode::Fixed {
+            let other = files.iter().find(|file| !self.lock.file.contains(file));
+            let lost = self.lock.file.iter().find(|file| !files.contains(file));
+            let path = other.or(lost).map_or("a file", |file| file.path.as_str());
+            let lock = Lock::path_of(&self.manifest.file);
+            return Err(Error::new(Kind::Locked, format!("{path} is not what the lock {} says", lock.display()))
+                .hint(format!("lock it again with `coracle lock {}`", self.manifest.file.display())));
+        }
+        self.lock = store(self.manifest, &Lock { file: files, ..self.lock.clone() })?;
+        Ok(())
     }
 
     /// The lock itself.
@@ -185,6 +208,11 @@ fn make(ctx: &Context, manifest: &Manifest, source: &SourceOptions) -> Result<Lo
     });
     let groups = requests::groups(manifest)?;
     resolve(ctx, &archive, &groups, &mut lock)?;
+    lock.file = local::locked(manifest)?;
+    if let Source::Artefact { sha256, .. } = Source::find(None)? {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        lock.device = Some(LockedDevice { version, sha256: sha256.to_string() });
+    }
     store(manifest, &lock)
 }
 

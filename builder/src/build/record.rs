@@ -1,6 +1,6 @@
 //! `build.json`: what was built from what, and whether it still stands.
 
-use super::{Boot, Build, Probe};
+use super::{Boot, Build, Probe, local};
 use crate::{
     device::Programs,
     digest::{Digest, Hasher},
@@ -9,19 +9,16 @@ use crate::{
 };
 use coracle_manifests::{
     Lock, Manifest,
-    manifest::{FileContent, KernelSource, SeccompProfile, Source},
 };
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 /// The largest `build.json` that is read.
 const RECORD_BYTES_MAX: u64 = 16 << 20;
-/// How deep a named directory of inputs may be.
-const DEPTH_MAX: usize = 64;
 
 /// What `build.json` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,6 +175,8 @@ pub(super) fn key(manifest: &Manifest, lock: &Lock, binaries: &Programs, probe: 
     hasher.field(format!("{probe:?}").as_bytes());
     // The typed manifest: comments and layout do not matter.
     hasher.field(format!("{manifest:?}").as_bytes());
+    // Local files count below by their metadata, so that a build that is up to date reads none of them.
+    let lock = Lock { file: Vec::new(), ..lock.clone() };
     let lock = lock
         .to_toml()
         .map_err(|source| Error::new(Kind::Internal, "cannot write the lock").because(source))?;
@@ -185,54 +184,16 @@ pub(super) fn key(manifest: &Manifest, lock: &Lock, binaries: &Programs, probe: 
     for content in [&binaries.init, &binaries.services, &binaries.selector] {
         hasher.field(&content.identity().0);
     }
-    for path in local_inputs(manifest) {
-        hash_file(&mut hasher, &path, 0)?;
+    for input in local::named(manifest) {
+        local::walk(&input.path, &input.written, 0, &mut |path, written| {
+            hasher.field(written.as_bytes());
+            // A link may lead to nothing; it counts as itself then.
+            let metadata = fs::metadata(path).or_else(|_| fs::symlink_metadata(path)).doing("inspect", path)?;
+            hash_metadata(&mut hasher, &metadata);
+            Ok(())
+        })?;
     }
     Ok(hasher.digest())
-}
-
-fn local_inputs(manifest: &Manifest) -> Vec<PathBuf> {
-    let mut out = Vec::new();
-    if let KernelSource::Own { image, modules } = &manifest.kernel.source {
-        out.push(image.path.clone());
-        out.extend(modules.iter().map(|input| input.path.clone()));
-    }
-    let mut files: Vec<_> = manifest.files.iter().collect();
-    for container in &manifest.containers {
-        match &container.source {
-            Source::Packages(_) => {}
-            Source::Oci { path, .. } | Source::Rootfs(path) => out.push(path.path.clone()),
-        }
-        if let SeccompProfile::File(input) = &container.seccomp {
-            out.push(input.path.clone());
-        }
-        files.extend(&container.files);
-    }
-    out.extend(files.into_iter().filter_map(|file| match &file.content {
-        FileContent::Source(input) => Some(input.path.clone()),
-        FileContent::Text(_) => None,
-    }));
-    out
-}
-
-fn hash_file(hasher: &mut Hasher, path: &Path, depth: usize) -> Result<()> {
-    let metadata = fs::symlink_metadata(path).doing("inspect", path)?;
-    hasher.field(path.as_os_str().as_encoded_bytes());
-    hash_metadata(hasher, &metadata);
-    if metadata.is_dir() {
-        if depth >= DEPTH_MAX {
-            let message = format!("{} is more than {DEPTH_MAX} directories deep", path.display());
-            return Err(Error::new(Kind::Hostile, message));
-        }
-        let mut entries: Vec<_> = fs::read_dir(path)
-            .and_then(|dir| dir.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>())
-            .doing("list", path)?;
-        entries.sort();
-        for entry in entries {
-            hash_file(hasher, &entry, depth + 1)?;
-        }
-    }
-    Ok(())
 }
 
 fn hash_metadata(hasher: &mut Hasher, metadata: &fs::Metadata) {

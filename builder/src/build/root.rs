@@ -138,7 +138,7 @@ pub(super) fn os_release(name: &str, version: &str) -> String {
 fn put(tree: &mut Tree, file: &File) -> Result<()> {
     let content = match &file.content {
         FileContent::Text(text) => Content::from(text.as_str()),
-        FileContent::Source(input) => super::inputs::file(&input.path)?,
+        FileContent::Source(input) => super::local::file(&input.path)?,
     };
     let meta = Meta::root(file.mode.0).owned(file.uid, file.gid);
     tree.insert(TreePath::new(file.path.as_str())?, Node { meta, kind: NodeKind::File(content) })

@@ -1,7 +1,7 @@
 //! The device configuration: what the builder compiled from the manifest for `coracle-init` and its services.
 //!
 //! Two files, one envelope (magic, version, length, SHA-256, then [postcard](https://postcard.jamesmunns.com)): the
-//! *early* one in the initramfs, the *device* one in the verified root. Written and read by programs of the same build,
+//! *early* one in the initramfs, the *device* one beside it. Written and read by programs of the same build,
 //! so there is no compatibility to keep; an unknown version is an error. See `docs/formats/device-config.md`.
 
 use alloc::{string::String, vec::Vec};
