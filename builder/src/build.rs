@@ -106,9 +106,8 @@ impl Built {
 
 /// Reads a manifest; all its faults are one error.
 pub fn load(path: &Path) -> Result<Manifest> {
-    Manifest::load(path).map_err(|faults| {
-        Error::new(Kind::Usage, format!("{faults}\n\n{}", faults.render().trim_end()))
-    })
+    Manifest::load(path)
+        .map_err(|faults| Error::new(Kind::Usage, format!("{faults}\n\n{}", faults.render().trim_end())))
 }
 
 /// Builds the image, or finds that it is built already.
@@ -120,16 +119,13 @@ pub fn build(ctx: &Context, options: &Options) -> Result<Built> {
     let key = record::key(&manifest, &locked.lock, &binaries, options.probe)?;
     let _guard = ctx.cache.lock(&format!("out-{}", Digest::of(dir.as_os_str().as_encoded_bytes())))?;
     let disk = dir.join("disk.raw");
-    let record = match Record::current(&dir, &key)? {
-        Some(record) => {
-            ctx.report.info(format!("{} is up to date", disk.display()));
-            record
-        }
-        None => {
-            locked.settle_files(options.lock)?;
-            Build { ctx, manifest: &manifest, locked: &locked, binaries: &binaries, probe: options.probe }
-                .run(&dir, key)?
-        }
+    let record = if let Some(record) = Record::current(&dir, &key)? {
+        ctx.report.info(format!("{} is up to date", disk.display()));
+        record
+    } else {
+        locked.settle_files(options.lock)?;
+        Build { ctx, manifest: &manifest, locked: &locked, binaries: &binaries, probe: options.probe }
+            .run(&dir, key)?
     };
     let lock = locked.into_lock();
     Ok(Built { dir, disk, manifest, record, probe: binaries.probe, lock })
@@ -368,15 +364,11 @@ impl Build<'_> {
         verity: &verity::Verity,
     ) -> Result<Boot> {
         let step = self.ctx.report.step("boot artefact");
-        let epoch = self.locked.lock.epoch;
         let config = config::early(self.manifest, modules.early.clone())?;
-        let tree = root::initramfs(self.binaries.init.clone(), memory, config)?;
-        let key = self.step_key("initramfs", &[tree.identity()]);
-        let (dir, _) = self.ctx.cache.step(&key, |dir| {
-            crate::files::replace(&dir.join("initrd"), &initramfs::build(&tree, epoch, INITRAMFS_LEVEL)?)
-        })?;
-        let path = dir.join("initrd");
-        let initrd = fs::read(&path).doing("read", &path)?;
+        let mut initrd = Vec::new();
+        for tree in root::initramfs(self.binaries.init.clone(), memory, config)? {
+            initrd.extend(self.archive(&tree)?);
+        }
         let linux = kernel.image().read()?;
         let stub = self.stub()?.read()?;
         let parts = uki::Parts {
@@ -401,6 +393,17 @@ impl Build<'_> {
             initramfs_bytes: length(&initrd),
             kernel_release: kernel.release().to_owned(),
         })
+    }
+
+    /// A compressed archive of the initramfs.
+    fn archive(&self, tree: &Tree) -> Result<Vec<u8>> {
+        let key = self.step_key("initramfs", &[tree.identity()]);
+        let (dir, _) = self.ctx.cache.step(&key, |dir| {
+            let bytes = initramfs::build(tree, self.locked.lock.epoch, INITRAMFS_LEVEL)?;
+            crate::files::replace(&dir.join("initrd"), &bytes)
+        })?;
+        let path = dir.join("initrd");
+        fs::read(&path).doing("read", &path)
     }
 
     fn stub(&self) -> Result<Content> {

@@ -105,8 +105,11 @@ impl<'a> Locked<'a> {
             let lost = self.lock.file.iter().find(|file| !files.contains(file));
             let path = other.or(lost).map_or("a file", |file| file.path.as_str());
             let lock = Lock::path_of(&self.manifest.file);
-            return Err(Error::new(Kind::Locked, format!("{path} is not what the lock {} says", lock.display()))
-                .hint(format!("lock it again with `coracle lock {}`", self.manifest.file.display())));
+            return Err(Error::new(
+                Kind::Locked,
+                format!("{path} is not what the lock {} says", lock.display()),
+            )
+            .hint(format!("lock it again with `coracle lock {}`", self.manifest.file.display())));
         }
         self.lock = store(self.manifest, &Lock { file: files, ..self.lock.clone() })?;
         Ok(())

@@ -7,15 +7,9 @@ use crate::{
     error::{Doing as _, Error, Kind, Result},
     image::{disk::Written, slot::Payload},
 };
-use coracle_manifests::{
-    Lock, Manifest,
-};
+use coracle_manifests::{Lock, Manifest};
 use serde::{Deserialize, Serialize};
-use std::{
-    fs, io,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-};
+use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
 
 /// The largest `build.json` that is read.
 const RECORD_BYTES_MAX: u64 = 16 << 20;
@@ -188,7 +182,8 @@ pub(super) fn key(manifest: &Manifest, lock: &Lock, binaries: &Programs, probe: 
         local::walk(&input.path, &input.written, 0, &mut |path, written| {
             hasher.field(written.as_bytes());
             // A link may lead to nothing; it counts as itself then.
-            let metadata = fs::metadata(path).or_else(|_| fs::symlink_metadata(path)).doing("inspect", path)?;
+            let metadata =
+                fs::metadata(path).or_else(|_| fs::symlink_metadata(path)).doing("inspect", path)?;
             hash_metadata(&mut hasher, &metadata);
             Ok(())
         })?;

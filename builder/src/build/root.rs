@@ -6,7 +6,7 @@ use super::{
     split::{Split, in_memory_container, split},
 };
 use crate::{
-    container::Bundle,
+    container::{BUNDLES, Bundle},
     error::Result,
     kernel::ModuleSet,
     tree::{Content, Meta, Node, NodeKind, Tree, TreePath},
@@ -79,17 +79,26 @@ fn is_no_directory(node: &Node) -> bool {
     !matches!(node.kind, NodeKind::Dir)
 }
 
-/// The initramfs: the part of the root in memory, PID 1, and what leads to the rest.
-pub(super) fn initramfs(init: Content, memory: &Tree, config: Vec<u8>) -> Result<Tree> {
-    let mut tree = memory.clone();
-    tree.file("init", 0o755, init)?;
+/// The initramfs: PID 1, the part of the root in memory, and what leads to the rest. It is two archives, one behind the
+/// other, which the kernel unpacks over each other: first what seldom changes, then the containers and what is compiled
+/// from the manifest, so that touching a container does not compress everything again.
+pub(super) fn initramfs(init: Content, memory: &Tree, config: Vec<u8>) -> Result<[Tree; 2]> {
+    let (mut base, mut image) = (Tree::new(), Tree::new());
+    let of_image = |path: &TreePath| {
+        path.as_str().starts_with(BUNDLES) || path == &TreePath::new(DEVICE_PATH).unwrap_or_default()
+    };
+    for (path, node) in memory.iter() {
+        let archive = if of_image(path) { &mut image } else { &mut base };
+        archive.insert(path.clone(), node.clone())?;
+    }
+    base.file("init", 0o755, init)?;
     // The kernel opens the console for PID 1 before anything is mounted, and PID 1's standard library may want the other.
     for (path, mode, major, minor) in [("dev/console", 0o600, 5, 1), ("dev/null", 0o666, 1, 3)] {
         let kind = NodeKind::CharDevice { major, minor };
-        tree.insert(TreePath::new(path)?, Node { meta: Meta::root(mode), kind })?;
+        base.insert(TreePath::new(path)?, Node { meta: Meta::root(mode), kind })?;
     }
-    tree.file(EARLY_PATH, 0o644, config)?;
-    Ok(tree)
+    image.file(EARLY_PATH, 0o644, config)?;
+    Ok([base, image])
 }
 
 fn etc(tree: &mut Tree, manifest: &Manifest) -> Result<()> {

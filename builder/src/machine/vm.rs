@@ -1,6 +1,6 @@
 //! A running virtual machine.
 
-use super::{Console, Spec, qmp::Qmp};
+use super::{Console, Spec, console::Polled, qmp::Qmp};
 use crate::{
     context::Context,
     error::{Doing as _, Error, Kind, Result},
@@ -14,6 +14,11 @@ use std::{
     process::ExitStatus,
     time::{Duration, Instant},
 };
+
+/// How long a pressed power button may go unheard before it is pressed again.
+const PRESS_AGAIN: Duration = Duration::from_secs(3);
+/// What a machine's console says when it has heard its power button.
+const HEARD: &str = "coracle: powering off";
 
 /// A running machine with its console. Dropping it ends QEMU.
 #[derive(Debug)]
@@ -84,13 +89,38 @@ impl Vm {
     pub fn power_off(&mut self, limit: Duration, mut line: impl FnMut(&str)) -> Result<Stopped> {
         let deadline = Instant::now() + limit;
         let mut qmp = self.qmp()?;
+        let mut heard = false;
+        while Instant::now() < deadline {
+            // A machine that has just started may not listen to its button yet: it is pressed until it answers.
+            if !heard && self.press(&mut qmp).is_err() {
+                // QEMU is gone, or about to go.
+                return self.off(deadline);
+            }
+            let glance = Instant::now() + PRESS_AGAIN;
+            while let Some(left) = glance.checked_duration_since(Instant::now()) {
+                match self.console.poll(left) {
+                    Polled::Line(text) => {
+                        heard |= text.contains(HEARD);
+                        line(&text);
+                    }
+                    Polled::Silent => break,
+                    Polled::End => return self.off(deadline),
+                }
+            }
+        }
+        self.off(deadline)
+    }
+
+    fn press(&self, qmp: &mut Qmp) -> Result<()> {
         qmp.powerdown()?;
-        if self.arch == Arch::Aarch64 {
-            qmp.power_key()?;
+        match self.arch {
+            Arch::X86_64 => Ok(()),
+            Arch::Aarch64 => qmp.power_key(),
         }
-        while let Ok(Some(text)) = self.console.line(deadline) {
-            line(&text);
-        }
+    }
+
+    /// Whether the machine is off; ended if it is not within seconds.
+    fn off(&mut self, deadline: Instant) -> Result<Stopped> {
         if Instant::now() < deadline && self.qemu.poll()? != Waited::Running {
             return Ok(Stopped::ByItself);
         }
