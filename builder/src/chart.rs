@@ -9,8 +9,15 @@ const WIDTH: u64 = 960;
 const TOP: u64 = 56;
 const ROW: u64 = 22;
 
-/// A chart of `phases`, titled `title`. Bars begin at `at - ms`; failed phases are red, containers green.
+/// The row before the first phase.
+const KERNEL: &str = "kernel";
+
+/// A chart of `phases`, titled `title`. Bars begin at `at - ms`; failed phases are red, containers green, and what the
+/// kernel took before the first phase is grey.
 pub fn boot_chart(title: &str, phases: &[Phase]) -> String {
+    let first = phases.iter().map(|phase| phase.at.saturating_sub(phase.ms)).find(|begin| *begin > 0);
+    let kernel = first.map(|at| Phase { name: KERNEL.to_owned(), failed: None, ms: at, at });
+    let phases: Vec<&Phase> = kernel.iter().chain(phases).collect();
     let end = phases.iter().map(|phase| phase.at).max().unwrap_or(0).max(1);
     let scale = |ms: u64| LEFT + ms.saturating_mul(WIDTH - LEFT - RIGHT) / end;
     let rows = u64::try_from(phases.len()).unwrap_or(u64::MAX).min(500);
@@ -40,6 +47,7 @@ pub fn boot_chart(title: &str, phases: &[Phase]) -> String {
         let width = scale(phase.at).saturating_sub(from).max(2);
         let colour = match (&phase.failed, phase.name.starts_with("container-")) {
             (Some(_), _) => "#c8402f",
+            (None, _) if phase.name == KERNEL => "#a9b4c0",
             (None, true) => "#2f8f4e",
             (None, false) => "#3a7bbf",
         };
@@ -88,7 +96,8 @@ mod tests {
     #[test]
     fn every_phase_has_a_bar_and_names_cannot_break_the_picture() {
         let svg = boot_chart("a <b>", &[phase("modules", 100, 900), phase("<x>", 5, 1000)]);
-        assert_eq!(svg.matches("<rect").count(), 3);
+        // The background, the kernel, and the two phases.
+        assert_eq!(svg.matches("<rect").count(), 4);
         assert!(svg.contains("a &lt;b&gt;") && svg.contains("&lt;x&gt;"), "{svg}");
     }
 

@@ -8,6 +8,8 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
+/// What the system's own console lines begin with: the output of a container of this name could not be told from them.
+const RESERVED_NAME: &str = "coracle";
 /// Less memory than this and nothing starts.
 const MEMORY_MIN: Bytes = Bytes(4 << 20);
 /// Bounds of one log file.
@@ -43,6 +45,11 @@ fn check_name<'d>(
     let Some(name) = node.text() else {
         return;
     };
+    if name == RESERVED_NAME {
+        let message = format!("a container cannot have the name {}", quoted(name));
+        let hint = "console lines that begin with it are the system's own: choose another".to_owned();
+        faults.fault(&format!("{key}.name"), &node.span(), &message, Some(hint));
+    }
     if names.insert(name, names.len()).is_some() {
         let message = format!("there are two containers with the name {}", quoted(name));
         let hint = "give one of them another name".to_owned();
