@@ -22,6 +22,10 @@ use std::{
 
 /// Most entries of one archive.
 pub const ENTRIES_MAX: u64 = 1_000_000;
+/// Most headers of one archive: a member may have a long name, a long target and an extended header before it.
+pub const HEADERS_MAX: u64 = 4 * ENTRIES_MAX;
+/// Longest name or link target.
+pub const NAME_BYTES_MAX: usize = 4096;
 /// Most bytes of one long name or extended header: paths end at 4 KiB, and an attribute at 64 KiB.
 pub const EXTENSION_BYTES_MAX: u64 = 1 << 20;
 
@@ -65,6 +69,15 @@ pub enum EntryKind {
     Fifo,
 }
 
+/// What pax records for all members that follow are worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Globals {
+    /// Nothing: in image layers they are comments, and none may name or own a single member.
+    Ignored,
+    /// What the same records before each of those members would be.
+    Honoured,
+}
+
 /// Lists the members of an uncompressed tar archive (ustar, GNU and pax).
 #[derive(Debug)]
 pub struct Reader<R> {
@@ -73,6 +86,9 @@ pub struct Reader<R> {
     at: u64,
     bytes: u64,
     left: u64,
+    headers_left: u64,
+    globals: Globals,
+    global: Extended,
     ended: bool,
 }
 
@@ -95,6 +111,9 @@ impl<R: Read + Seek> Reader<R> {
             at: 0,
             bytes,
             left: ENTRIES_MAX,
+            headers_left: HEADERS_MAX,
+            globals: Globals::Ignored,
+            global: Extended::default(),
             ended: false,
         })
     }
@@ -105,12 +124,24 @@ impl<R: Read + Seek> Reader<R> {
         self
     }
 
+    /// At most `headers` headers, those of extensions and the mark at the end among them: more are an error.
+    pub fn at_most_headers(mut self, headers: u64) -> Self {
+        self.headers_left = headers.min(HEADERS_MAX);
+        self
+    }
+
+    /// What to make of global records; they are ignored unless this says otherwise.
+    pub fn globals(mut self, globals: Globals) -> Self {
+        self.globals = globals;
+        self
+    }
+
     fn bad(&self, why: impl std::fmt::Display) -> Error {
         Error::new(Kind::Hostile, format!("archive {} at byte {}: {why}", self.name.display(), self.at))
     }
 
     fn read_next(&mut self) -> Result<Option<Entry>> {
-        let mut extended = Extended::default();
+        let mut extended = self.global.clone();
         loop {
             let Some(header) = self.header()? else {
                 return Ok(None);
@@ -120,10 +151,15 @@ impl<R: Read + Seek> Reader<R> {
                     let body = self.extension(header.size)?;
                     extended.pax(&body).map_err(|why| self.bad(why))?;
                 }
-                b'L' => extended.path = Some(text(self.extension(header.size)?)),
-                b'K' => extended.link = Some(text(self.extension(header.size)?)),
-                // Global headers carry comments; none of their keys may name or own a single member.
-                b'g' => drop(self.extension(header.size)?),
+                b'L' => extended.long_path = Some(self.long_name(header.size)?),
+                b'K' => extended.long_link = Some(self.long_name(header.size)?),
+                b'g' => {
+                    let body = self.extension(header.size)?;
+                    if self.globals == Globals::Honoured {
+                        self.global.pax(&body).map_err(|why| self.bad(why))?;
+                        extended.pax(&body).map_err(|why| self.bad(why))?;
+                    }
+                }
                 _ => return self.entry(header, extended).map(Some),
             }
         }
@@ -131,6 +167,10 @@ impl<R: Read + Seek> Reader<R> {
 
     /// The next header block, `None` at the end-of-archive mark.
     fn header(&mut self) -> Result<Option<Header>> {
+        if self.headers_left == 0 {
+            return Err(self.bad("has more headers than its limit allows"));
+        }
+        self.headers_left -= 1;
         if self.at >= self.bytes {
             // Real archives exist that lack the two closing blocks of zeros; none that end inside a block.
             return if self.at == self.bytes {
@@ -170,6 +210,12 @@ impl<R: Read + Seek> Reader<R> {
         Ok(body)
     }
 
+    /// A GNU long name.
+    fn long_name(&mut self, size: u64) -> Result<String> {
+        let body = self.extension(size)?;
+        self.name(text(body))
+    }
+
     /// Moves on. Past the end is found out by the next header.
     fn skip(&mut self, bytes: u64) -> Result<()> {
         let (Ok(step), Some(end)) = (i64::try_from(bytes), self.at.checked_add(bytes)) else {
@@ -185,21 +231,20 @@ impl<R: Read + Seek> Reader<R> {
             return Err(self.bad("has more members than its limit allows"));
         }
         self.left -= 1;
-        let path = extended.path.unwrap_or(header.path);
-        let link = extended.link.unwrap_or(header.link);
-        let path = self.utf8(path)?;
+        let path = self.named(extended.path, extended.long_path, header.path)?;
+        let link = self.named(extended.link, extended.long_link, header.link)?;
         let kind = match header.kind {
             b'0' | b'\0' | b'7' if path.ends_with('/') => EntryKind::Dir,
             b'0' | b'\0' | b'7' => self.file(extended.size.unwrap_or(header.size))?,
-            b'1' => EntryKind::HardLink(self.utf8(link)?),
-            b'2' => EntryKind::Symlink(self.utf8(link)?),
+            b'1' => EntryKind::HardLink(link),
+            b'2' => EntryKind::Symlink(link),
             b'3' => EntryKind::CharDevice { major: header.major, minor: header.minor },
             b'4' => EntryKind::BlockDevice,
             b'5' => EntryKind::Dir,
             b'6' => EntryKind::Fifo,
             other => {
                 let other = char::from(other).escape_default();
-                return Err(self.bad(format!("member {path:?} has unsupported type '{other}'")));
+                return Err(self.bad(format!("member {path:?} is of unknown type '{other}'")));
             }
         };
         let meta = Meta {
@@ -221,7 +266,22 @@ impl<R: Read + Seek> Reader<R> {
         Ok(EntryKind::File { offset, bytes })
     }
 
-    fn utf8(&self, bytes: Vec<u8>) -> Result<String> {
+    /// The name that counts of those in a pax record, a GNU long name and the header.
+    fn named(&self, pax: Option<Vec<u8>>, long: Option<String>, short: Vec<u8>) -> Result<String> {
+        match (pax, long) {
+            (Some(name), _) => self.name(name),
+            (None, Some(name)) => Ok(name),
+            (None, None) => self.name(short),
+        }
+    }
+
+    fn name(&self, bytes: Vec<u8>) -> Result<String> {
+        if bytes.len() > NAME_BYTES_MAX {
+            return Err(self.bad(format!("has a name longer than {NAME_BYTES_MAX} bytes")));
+        }
+        if bytes.contains(&0) {
+            return Err(self.bad("has a name with a NUL byte"));
+        }
         String::from_utf8(bytes).map_err(|error| {
             let name = String::from_utf8_lossy(error.as_bytes()).into_owned();
             self.bad(format!("name {name:?} is not UTF-8"))

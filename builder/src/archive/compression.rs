@@ -6,7 +6,10 @@ use crate::{
     error::{Doing, Error, Kind, Result},
 };
 use flate2::bufread::MultiGzDecoder;
-use liblzma::{bufread::XzDecoder, stream::Stream};
+use liblzma::{
+    bufread::XzDecoder,
+    stream::{CONCATENATED, Stream},
+};
 use std::{
     io::{self, BufRead, BufReader, Read},
     path::Path,
@@ -44,25 +47,31 @@ impl Compression {
             _ => Self::Plain,
         }
     }
+
+    /// What `reader` yields without this compression. An xz stream may ask for `xz_memory` bytes.
+    pub fn decoder<'a>(self, reader: impl BufRead + 'a, xz_memory: u64) -> io::Result<Box<dyn Read + 'a>> {
+        Ok(match self {
+            Self::Plain => Box::new(reader),
+            Self::Gzip => Box::new(MultiGzDecoder::new(reader)),
+            Self::Xz => {
+                // Each of several streams counts, as with the other two.
+                let stream = Stream::new_stream_decoder(xz_memory, CONCATENATED).map_err(io::Error::from)?;
+                Box::new(XzDecoder::new_stream(reader, stream))
+            }
+            Self::Zstd => {
+                let mut decoder = zstd::Decoder::with_buffer(reader)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+        })
+    }
 }
 
 /// What `reader` yields without its compression, whichever that is.
 pub fn decoder<'a>(reader: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut reader = BufReader::with_capacity(1 << 16, reader);
     let compression = Compression::detect(reader.fill_buf()?);
-    Ok(match compression {
-        Compression::Plain => Box::new(reader),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(reader)),
-        Compression::Xz => {
-            let stream = Stream::new_stream_decoder(XZ_MEMORY_MAX, 0).map_err(io::Error::from)?;
-            Box::new(XzDecoder::new_stream(reader, stream))
-        }
-        Compression::Zstd => {
-            let mut decoder = zstd::Decoder::with_buffer(reader)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-            Box::new(decoder)
-        }
-    })
+    compression.decoder(reader, XZ_MEMORY_MAX)
 }
 
 /// The most bytes that `packed` bytes may unpack to, and never more than `limit`.
@@ -117,6 +126,27 @@ mod tests {
             let digest = unpack(&cache, &packed[..], Path::new("x"), 1 << 20).unwrap();
             assert_eq!(digest, Digest::of(&plain));
         }
+    }
+
+    #[test]
+    fn streams_one_after_another_are_all_read_and_what_is_no_stream_is_refused() {
+        let (_dir, cache) = cache();
+        let xz = |bytes: &[u8]| {
+            let mut packed = Vec::new();
+            liblzma::read::XzEncoder::new(bytes, 1).read_to_end(&mut packed).unwrap();
+            packed
+        };
+        let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
+        for (first, second) in
+            [(gzip(b"one"), gzip(b"two")), (xz(b"one"), xz(b"two")), (zstd(b"one"), zstd(b"two"))]
+        {
+            let both = [first, second].concat();
+            let digest = unpack(&cache, &both[..], Path::new("x"), 1 << 20).unwrap();
+            assert_eq!(digest, Digest::of(b"onetwo"));
+        }
+        let more = [xz(b"one"), b"more".to_vec()].concat();
+        let error = unpack(&cache, &more[..], Path::new("x"), 1 << 20).unwrap_err();
+        assert_eq!(error.kind(), Kind::Hostile);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 pub(super) const BLOCK: usize = 512;
 /// Most extended attributes of one member.
 const XATTRS_MAX: usize = 64;
-const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
+const XATTR_PREFIX: &str = "SCHILY.xattr.";
+const DAMAGED: &str = "extended header is damaged";
 
 /// The fields of a header that matter.
 pub(super) struct Header {
@@ -57,10 +58,14 @@ impl Header {
 }
 
 /// What the extensions before a header say about its member.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Extended {
     pub(super) path: Option<Vec<u8>>,
     pub(super) link: Option<Vec<u8>>,
+    /// GNU's long name, for which a pax record's stands in.
+    pub(super) long_path: Option<String>,
+    /// GNU's long link target, likewise.
+    pub(super) long_link: Option<String>,
     pub(super) size: Option<u64>,
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
@@ -70,17 +75,16 @@ pub(super) struct Extended {
 impl Extended {
     /// Takes a pax extended header: records of `<length> <key>=<value>\n`.
     pub(super) fn pax(&mut self, mut body: &[u8]) -> Result<(), &'static str> {
-        const BAD: &str = "has a malformed extended header";
         while !body.is_empty() {
             let space = body.iter().take(8).position(|byte| *byte == b' ');
-            let space = space.ok_or(BAD)?;
-            let length = decimal(&body[..space]).ok_or(BAD)?;
-            let length = usize::try_from(length).or(Err(BAD))?;
+            let space = space.ok_or(DAMAGED)?;
+            let length = decimal(&body[..space]).ok_or(DAMAGED)?;
+            let length = usize::try_from(length).or(Err(DAMAGED))?;
             if length <= space + 1 || length > body.len() || body[length - 1] != b'\n' {
-                return Err(BAD);
+                return Err(DAMAGED);
             }
             let record = &body[space + 1..length - 1];
-            let equals = record.iter().position(|byte| *byte == b'=').ok_or(BAD)?;
+            let equals = record.iter().position(|byte| *byte == b'=').ok_or(DAMAGED)?;
             self.record(&record[..equals], &record[equals + 1..])?;
             body = &body[length..];
         }
@@ -89,25 +93,26 @@ impl Extended {
 
     fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
         const BAD: &str = "has a bad number in an extended header";
+        let key = str::from_utf8(key).or(Err(DAMAGED))?;
         let id = || decimal(value).and_then(|value| u32::try_from(value).ok());
         match key {
-            b"path" => self.path = Some(value.to_vec()),
-            b"linkpath" => self.link = Some(value.to_vec()),
-            b"size" => self.size = Some(decimal(value).ok_or(BAD)?),
-            b"uid" => self.uid = Some(id().ok_or(BAD)?),
-            b"gid" => self.gid = Some(id().ok_or(BAD)?),
-            _ if key.starts_with(b"GNU.sparse.") => {
+            "path" => self.path = Some(value.to_vec()),
+            "linkpath" => self.link = Some(value.to_vec()),
+            "size" => self.size = Some(decimal(value).ok_or(BAD)?),
+            "uid" => self.uid = Some(id().ok_or(BAD)?),
+            "gid" => self.gid = Some(id().ok_or(BAD)?),
+            _ if key.starts_with("GNU.sparse.") => {
                 return Err("has a sparse member, which is not supported");
             }
-            _ if key.starts_with(XATTR_PREFIX) => {
-                let name = str::from_utf8(&key[XATTR_PREFIX.len()..])
-                    .or(Err("has an extended attribute whose name is not UTF-8"))?;
+            _ => {
+                let Some(name) = key.strip_prefix(XATTR_PREFIX) else {
+                    return Ok(());
+                };
                 if self.xattrs.len() >= XATTRS_MAX {
                     return Err("has too many extended attributes on one member");
                 }
                 self.xattrs.insert(name.to_owned(), value.to_vec());
             }
-            _ => {}
         }
         Ok(())
     }
@@ -130,7 +135,8 @@ fn number(bytes: &[u8]) -> Option<u64> {
     if let Some((0x80, rest)) = bytes.split_first() {
         return rest.iter().try_fold(0_u64, |value, byte| Some(value.checked_mul(256)? + u64::from(*byte)));
     }
-    let trimmed = bytes.trim_ascii_start();
+    let begin = bytes.iter().position(|byte| *byte != b' ');
+    let trimmed = &bytes[begin.unwrap_or(bytes.len())..];
     let end = trimmed.iter().position(|byte| matches!(byte, 0 | b' '));
     let (digits, rest) = trimmed.split_at(end.unwrap_or(trimmed.len()));
     if rest.iter().any(|byte| !matches!(byte, 0 | b' ')) {
@@ -162,6 +168,8 @@ mod tests {
             (b"644\0junk", None),
             (b"0000648\0", None),
             (b"-000644\0", None),
+            (b"\t000644\0", None),
+            (b"        ", Some(0)),
             (b"\x80\0\0\0\0\0\x01\x02", Some(258)),
             (b"\x80\x01\0\0\0\0\0\0\0\0\0\0", None),
             (b"\xff\xff\xff\xff\xff\xff\xff\xff", None),
@@ -182,6 +190,7 @@ mod tests {
             b"8 patha\n",
             b"11 size=-1x\n",
             b"22 GNU.sparse.major=1\n",
+            b"6 \xff=a\n",
         ] {
             assert!(Extended::default().pax(bad).is_err(), "{bad:?}");
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::debian::fixture::{member, pax, tar, with_checksum};
 use std::io::Cursor;
 
 fn header(path: &str, kind: tar::EntryType, size: u64) -> tar::Header {
@@ -16,6 +17,12 @@ fn header(path: &str, kind: tar::EntryType, size: u64) -> tar::Header {
 
 fn entries(bytes: &[u8]) -> Result<Vec<Entry>> {
     Reader::new(Cursor::new(bytes), Path::new("test.tar"))?.collect()
+}
+
+fn refusal(members: &[Vec<u8>]) -> String {
+    let error = entries(&tar(members)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Hostile);
+    error.to_string()
 }
 
 fn sample() -> Vec<u8> {
@@ -110,6 +117,87 @@ fn sparse_members_and_names_that_are_not_utf8_are_refused() {
     latin.as_gnu_mut().unwrap().name[0] = 0xe9;
     latin.set_cksum();
     entries(latin.as_bytes()).unwrap_err();
+}
+
+#[test]
+fn damaged_headers_are_refused() {
+    let good: [u8; 512] = member("a", b'0', "", b"").try_into().unwrap();
+    let changed = |at: usize, bytes: &[u8]| {
+        let mut header = good;
+        header[at..at + bytes.len()].copy_from_slice(bytes);
+        header
+    };
+    assert!(refusal(&[changed(0, b"b").to_vec()]).contains("checksum"));
+    for header in [
+        changed(124, b"99999999999"),
+        changed(124, b"77777777777"),
+        changed(124, &[0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        changed(124, &[0xff; 12]),
+        changed(0, b"\xff\xfe"),
+        changed(108, &[0x80, 0, 0, 1, 0, 0, 0, 0]),
+    ] {
+        refusal(&[with_checksum(header).to_vec()]);
+    }
+    let huge = member("x", b'L', "", &vec![b'a'; 5000]);
+    assert!(refusal(&[huge]).contains("longer than 4096"));
+    for body in ["5 a=b\n", "0 a=b\n", "99 a=b\n", "6 ab\n\n", "+6 a=b\n", "7 a=b\n"] {
+        let text = refusal(&[member("x", b'x', "", body.as_bytes()), member("a", b'0', "", b"")]);
+        assert!(text.contains("extended header is damaged"), "{body:?}: {text}");
+    }
+}
+
+#[test]
+fn an_extension_is_for_one_member_and_a_pax_name_stands_in_for_a_long_one() {
+    let list = entries(&tar(&[
+        pax("path", b"pax"),
+        pax("SCHILY.xattr.user.a", b"v"),
+        member("x", b'L', "", b"gnu\0"),
+        member("cut", b'0', "", b"1"),
+        member("x", b'L', "", b"gnu\0"),
+        member("cut", b'0', "", b"2"),
+        member("after", b'0', "", b"3"),
+    ]))
+    .unwrap();
+    let names: Vec<&str> = list.iter().map(|entry| &*entry.path).collect();
+    assert_eq!(names, ["pax", "gnu", "after"]);
+    let xattrs = list.iter().map(|entry| entry.meta.xattrs.len());
+    assert_eq!(xattrs.collect::<Vec<_>>(), [1, 0, 0]);
+}
+
+#[test]
+fn a_name_too_long_or_with_a_nul_byte_is_refused_wherever_it_stands() {
+    let long = vec![b'a'; NAME_BYTES_MAX + 1];
+    for (key, dialect) in [("path", b'L'), ("linkpath", b'K')] {
+        let last = member("a", b'2', "b", b"");
+        assert!(refusal(&[pax(key, &long), last.clone()]).contains("longer than 4096"));
+        assert!(refusal(&[member("x", dialect, "", &long), last.clone()]).contains("longer than 4096"));
+        assert!(refusal(&[pax(key, b"a\0b"), last.clone()]).contains("NUL"));
+        entries(&tar(&[pax(key, &long[1..]), last])).unwrap();
+    }
+}
+
+#[test]
+fn global_headers_count_for_nothing_unless_asked() {
+    let bytes = tar(&[member("x", b'g', "", b"10 uid=70\n"), member("a", b'0', "", b"")]);
+    let uid = |globals| {
+        let reader = Reader::new(Cursor::new(&bytes), Path::new("x")).unwrap().globals(globals);
+        reader.map(|entry| entry.unwrap().meta.uid).collect::<Vec<_>>()
+    };
+    assert_eq!(uid(Globals::Ignored), [1]);
+    assert_eq!(uid(Globals::Honoured), [70]);
+    assert_eq!(entries(&bytes).unwrap()[0].meta.uid, 1);
+}
+
+#[test]
+fn headers_of_extensions_and_the_mark_at_the_end_count_towards_their_limit() {
+    let bytes = tar(&[pax("uid", b"5"), member("a", b'0', "", b"")]);
+    let read = |limit| -> Result<Vec<Entry>> {
+        Reader::new(Cursor::new(&bytes), Path::new("x")).unwrap().at_most_headers(limit).collect()
+    };
+    assert_eq!(read(3).unwrap().len(), 1);
+    for limit in 0..3 {
+        assert_eq!(read(limit).unwrap_err().kind(), Kind::Hostile);
+    }
 }
 
 proptest::proptest! {

@@ -2,11 +2,11 @@
 
 use super::Package;
 use crate::{
+    archive::Compression,
     context::Context,
     digest::{Digest, Hasher},
     error::{Doing, Error, Kind, Result},
 };
-use liblzma::{read::XzDecoder, stream};
 use std::{
     fs::{self, File},
     io::{self, BufReader, Read, Seek, SeekFrom, Write},
@@ -16,10 +16,8 @@ use std::{
 
 /// Largest file list of a package, unpacked.
 pub const DATA_BYTES_MAX: u64 = 2 << 30;
-/// Memory that unpacking may use.
+/// Memory that unpacking xz may use.
 const XZ_MEMORY_MAX: u64 = 128 << 20;
-/// Largest zstd window, as a power of two.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Members of the archive; two follow the format's mark.
 const MEMBERS_MAX: usize = 16;
 
@@ -72,14 +70,6 @@ fn refuse_damaged(deb: &Path, sha256: &Digest) -> Result<()> {
     Err(Error::new(Kind::Digest, text).hint("run it again: the package is then fetched anew"))
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Compression {
-    None,
-    Gzip,
-    Xz,
-    Zstd,
-}
-
 fn bad(why: &str) -> Error {
     Error::new(Kind::Hostile, format!("it is not a Debian package: {why}"))
 }
@@ -105,7 +95,7 @@ fn find_data(deb: &Path) -> Result<(Compression, io::Take<File>)> {
             check_mark(&mut file, &name, length, deb)?;
         } else if let Some(suffix) = name.strip_prefix("data.tar") {
             let compression = match suffix {
-                "" => Compression::None,
+                "" => Compression::Plain,
                 ".gz" => Compression::Gzip,
                 ".xz" => Compression::Xz,
                 ".zst" => Compression::Zstd,
@@ -155,20 +145,9 @@ fn parse_header(header: &[u8; AR_HEADER_BYTES]) -> Result<(String, u64)> {
 
 fn decompress(ctx: &Context, compression: Compression, data: io::Take<File>, to: &Path) -> Result<()> {
     let data = BufReader::with_capacity(1 << 16, data);
-    let mut reader: Box<dyn Read> = match compression {
-        Compression::None => Box::new(data),
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(data)),
-        Compression::Xz => {
-            let stream = stream::Stream::new_stream_decoder(XZ_MEMORY_MAX, stream::CONCATENATED)
-                .map_err(|source| Error::new(Kind::Internal, "cannot set up xz").because(source))?;
-            Box::new(XzDecoder::new_stream(data, stream))
-        }
-        Compression::Zstd => {
-            let mut decoder = zstd::Decoder::with_buffer(data).doing("set up zstd for", to)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).doing("set up zstd for", to)?;
-            Box::new(decoder)
-        }
-    };
+    let mut reader = compression
+        .decoder(data, XZ_MEMORY_MAX)
+        .map_err(|source| Error::new(Kind::Internal, "cannot set up a decoder").because(source))?;
     let mut out = File::create(to).doing("create", to)?;
     let mut buffer = vec![0; 1 << 17];
     let mut total: u64 = 0;

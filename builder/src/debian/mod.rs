@@ -9,7 +9,6 @@
 //! resolve   the dependency closure of a request
 //! package   fetching packages into the cache
 //! deb       ar and compression: one package's files as a tar archive
-//! tarball   tar, read defensively
 //! unpack    the tar archive as a [`crate::tree::Tree`]
 //! vendor    a directory that serves as a mirror later
 //! ```
@@ -37,7 +36,6 @@ pub mod package;
 pub mod relation;
 pub mod release;
 pub mod resolve;
-pub mod tarball;
 pub mod unpack;
 pub mod vendor;
 pub mod version;

@@ -3,14 +3,16 @@
 use super::{
     Package,
     deb::{self, DataTar},
-    tarball::{Entry, EntryKind, Reader},
 };
 use crate::{
+    archive::{Entry, EntryKind, Globals, Reader},
     context::Context,
     error::{Error, Kind, Result},
-    tree::{Content, Meta, Node, NodeKind, Tree, TreePath},
+    tree::{Content, Node, NodeKind, Tree, TreePath},
 };
 
+/// Most headers of a package's tar archive, and so most members.
+const HEADERS_MAX: u64 = 500_000;
 /// Directories that a merged system has below `usr/`.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
@@ -35,11 +37,11 @@ pub fn unpack_all(ctx: &Context, packages: &[Package]) -> Result<Tree> {
 }
 
 fn read_tar(ctx: &Context, data: &DataTar) -> Result<Tree> {
-    let mut reader = Reader::open(&data.path)?;
+    let reader = Reader::open(&data.path)?.at_most_headers(HEADERS_MAX).globals(Globals::Honoured);
     let mut tree = Tree::new();
-    while let Some(entry) = reader.next_entry()? {
+    for entry in reader {
         ctx.check()?;
-        put(&mut tree, entry, data)?;
+        put(&mut tree, entry?, data)?;
     }
     Ok(tree)
 }
@@ -47,8 +49,8 @@ fn read_tar(ctx: &Context, data: &DataTar) -> Result<Tree> {
 fn put(tree: &mut Tree, entry: Entry, data: &DataTar) -> Result<()> {
     let path = TreePath::new(&entry.path)?;
     let kind = match entry.kind {
-        EntryKind::File => {
-            NodeKind::File(Content::of_object(&data.path, &data.identity, entry.offset, entry.bytes))
+        EntryKind::File { offset, bytes } => {
+            NodeKind::File(Content::of_object(&data.path, &data.identity, offset, bytes))
         }
         EntryKind::Dir => NodeKind::Dir,
         EntryKind::Symlink(target) => NodeKind::Symlink(target),
@@ -60,8 +62,7 @@ fn put(tree: &mut Tree, entry: Entry, data: &DataTar) -> Result<()> {
     if path.is_root() && !matches!(kind, NodeKind::Dir) {
         return Err(refused(&path, "a root that is not a directory"));
     }
-    let meta = Meta { mode: entry.mode, uid: entry.uid, gid: entry.gid, xattrs: entry.xattrs };
-    tree.insert(path, Node { meta, kind })
+    tree.insert(path, Node { meta: entry.meta, kind })
 }
 
 /// A link to a regular file that is in the tree already; a link to a link becomes one to its file.
