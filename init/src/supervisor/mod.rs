@@ -127,11 +127,9 @@ impl Supervisor {
 
     /// Containers first, then the root image, and what is on it: drivers, network, the rest.
     fn start_what_is_due(&mut self, now: u64) {
-        let system = self.progress.system != progress::Job::Open;
-        for service in &mut self.services {
-            if service.name() == Name::Containers || system {
-                service.start_if_due(now, self.progress);
-            }
+        let progress = self.progress;
+        for service in self.services.iter_mut().filter(|service| progress.allows(service.name())) {
+            service.start_if_due(now, progress);
         }
         for kind in [Kind::System, Kind::Drivers, Kind::State] {
             self.jobs.start(kind, now);
@@ -170,7 +168,9 @@ impl Supervisor {
 
     fn next_event(&self) -> u64 {
         let feed = self.watchdog.as_ref().map(|_| self.fed.saturating_add(FEED_MS));
-        let services = self.services.iter().filter_map(|service| service.life().next_event());
+        // A service that has to wait is due all the time: its hour comes with another event.
+        let allowed = self.services.iter().filter(|service| self.progress.allows(service.name()));
+        let services = allowed.filter_map(|service| service.life().next_event());
         services.chain(feed).chain(self.jobs.next_deadline()).min().unwrap_or(u64::MAX)
     }
 

@@ -87,6 +87,12 @@ impl Progress {
         std::mem::replace(fact, Service::Ready) != Service::Ready
     }
 
+    /// Whether a service may start: containers at once, the rest when the root image has been settled, so that on few
+    /// processors nothing competes with the first containers.
+    pub(super) fn allows(self, name: Name) -> bool {
+        name == Name::Containers || self.system != Job::Open
+    }
+
     /// What a service that starts now must be told.
     pub(super) fn facts(self) -> Vec<Message> {
         let system = (self.system == Job::Done).then_some(Message::SystemMounted);
@@ -129,6 +135,14 @@ mod tests {
         assert!(progress.ready(Name::Network));
         assert!(progress.completes());
         assert!(!progress.completes());
+    }
+
+    #[test]
+    fn containers_start_before_the_root_image_is_there_and_the_rest_after() {
+        let mut progress = Progress::new(true);
+        assert!(progress.allows(Name::Containers) && !progress.allows(Name::Network));
+        progress.system = Job::Done;
+        assert!(Name::ALL.into_iter().all(|name| progress.allows(name)));
     }
 
     #[test]

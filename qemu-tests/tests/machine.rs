@@ -1,0 +1,50 @@
+//! The machine around the containers: its network, and what a damaged root image does to it.
+
+#![expect(clippy::tests_outside_test_module, reason = "the whole crate is a test")]
+
+use anyhow::{Context as _, Result, ensure};
+use coracle::{image::inspect::Disk, launch::copy_disk, machine::Firmware};
+use coracle_format::layout::Role;
+use coracle_qemu_tests::{Guest, MILESTONE, Setup, get, image, image_of, scratch};
+use std::{fs::OpenOptions, os::unix::fs::FileExt as _, path::Path};
+
+#[test]
+fn a_fixed_address_is_set_with_its_route_and_ipv6_configures_itself() -> Result<()> {
+    let image = image_of(include_str!("../images/fixed.toml"), "fixed")?;
+    let mut guest = Guest::boot(&image, "network", &Setup::new(Firmware::Direct, &[8080]))?;
+    guest.line("inet 10.0.2.15/24")?;
+    guest.line("default via 10.0.2.2")?;
+    guest.line("nameserver 10.0.2.3")?;
+    guest.line("inet6 fec0:")?;
+    let answer = get(guest.port(8080)?, "/hostname", MILESTONE)?;
+    ensure!(answer.contains("200 OK"), "unexpected answer: {answer}");
+    guest.power_off().map(drop)
+}
+
+/// Flips one byte of the root image's superblock, which mounting it must read.
+fn damage_root(disk: &Path) -> Result<()> {
+    let opened = Disk::open(disk)?;
+    let partition = opened.table.find(Role::SlotA).context("no slot A")?;
+    let at = opened.range(partition).offset + 1024;
+    let file = OpenOptions::new().read(true).write(true).open(disk)?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[byte[0] ^ 1], at)?;
+    Ok(())
+}
+
+#[test]
+fn a_flipped_byte_of_the_root_image_is_never_read_and_the_machine_starts_again() -> Result<()> {
+    let image = image("hello")?;
+    let disk = scratch("hello")?.join("damaged/disk.raw");
+    std::fs::create_dir_all(disk.parent().context("no directory")?)?;
+    copy_disk(&image.disk, &disk, 1 << 30)?;
+    damage_root(&disk)?;
+    let setup = Setup { disk: Some(disk), ..Setup::new(Firmware::Direct, &[]) };
+    let mut guest = Guest::boot(&image, "damaged", &setup)?;
+    guest.line("root is slot-a")?;
+    guest.line("Kernel panic - not syncing: dm-verity device has corrupted block")?;
+    // The panic is a reboot, and the machine comes as far as before.
+    guest.phase("memory-root")?;
+    guest.line("root is slot-a").map(drop)
+}
