@@ -85,6 +85,19 @@ impl Jobs {
         }
     }
 
+    /// Lets a running job step back behind everything else by `nice`, or not with 0.
+    pub(super) fn set_nice(&self, kind: Kind, nice: i32) {
+        for job in self.running.iter().filter(|job| job.kind == kind) {
+            let pid = rustix::process::Pid::from_raw(job.pid);
+            if let Err(error) = rustix::process::setpriority_process(pid, nice) {
+                kmsg::log(
+                    Level::Warning,
+                    &format!("cannot change the priority of job {}: {error}", kind.word()),
+                );
+            }
+        }
+    }
+
     /// Whether a job of this kind runs.
     pub(super) fn is_running(&self, kind: Kind) -> bool {
         self.running.iter().any(|job| job.kind == kind)

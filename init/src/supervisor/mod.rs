@@ -32,6 +32,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// How often the watchdog is fed.
 const FEED_MS: u64 = 2_000;
+/// How far the job that mounts the root image steps back while containers start from memory.
+const BEHIND: i32 = 10;
 /// How often the loop turns when nothing happens.
 const IDLE_MS: u64 = 60_000;
 
@@ -49,6 +51,8 @@ struct Supervisor {
     progress: Progress,
     /// Whether the machine runs or stops, and how.
     course: Course,
+    /// Whether a container has started.
+    has_container: bool,
     /// Whether a child process is left.
     childless: bool,
     fed: u64,
@@ -107,6 +111,7 @@ impl Supervisor {
             jobs: Jobs::default(),
             progress,
             course: Course::Run,
+            has_container: false,
             childless: false,
             fed: 0,
         })
@@ -133,6 +138,10 @@ impl Supervisor {
         }
         for kind in [Kind::System, Kind::Drivers, Kind::State] {
             self.jobs.start(kind, now);
+        }
+        let from_memory = self.root.config.containers.iter().any(|container| !container.needs_system);
+        if from_memory && !self.has_container {
+            self.jobs.set_nice(Kind::System, BEHIND);
         }
     }
 
@@ -291,6 +300,10 @@ impl Supervisor {
         };
         let name = service.name();
         for message in service.take_messages(now) {
+            if name == Name::Containers && matches!(message, Message::Milestone(_)) && !self.has_container {
+                self.has_container = true;
+                self.jobs.set_nice(Kind::System, 0);
+            }
             if message == Message::Ready && self.progress.ready(name) && name == Name::Network {
                 self.tell_all(&Message::NetworkUp, Some(name));
             }

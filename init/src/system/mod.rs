@@ -36,14 +36,8 @@ const PHASES: [Phase<System>; 6] = [
     Phase { name: "root-mount", weight: Weight::Needed, run: verity::mount_image },
 ];
 
-/// How far the job steps back behind containers that start at the same time on few processors.
-const NICE: i32 = 10;
-
 /// Runs the phases. A phase that fails has said so in the kernel log.
 pub fn run() -> ExitCode {
-    if let Err(error) = rustix::process::nice(NICE) {
-        kmsg::log(Level::Warning, &format!("cannot step back behind the containers: {error}"));
-    }
     match phase::run(&PHASES, &mut System::default(), &mut KernelLog) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
