@@ -72,13 +72,12 @@ fn run(cli: Cli) -> Result<()> {
     }
 }
 
-/// The first Ctrl-C (or SIGTERM) asks the work to stop, the second ends the process.
+/// Ctrl-C and SIGTERM ask the work to stop, and never end the process themselves: a machine that it has started would be
+/// left behind. While a machine powers off, a second one ends the machine at once.
 fn stop_on_signals(ctx: &Context) -> Result<()> {
     use signal_hook::{consts, flag};
     for signal in [consts::SIGINT, consts::SIGTERM] {
-        let already = std::sync::Arc::clone(&ctx.cancel);
-        flag::register_conditional_shutdown(signal, 128 + signal, already)
-            .and_then(|_| flag::register(signal, std::sync::Arc::clone(&ctx.cancel)))
+        flag::register(signal, std::sync::Arc::clone(&ctx.cancel))
             .map_err(|source| Error::new(Kind::Internal, "cannot watch for Ctrl-C").because(source))?;
     }
     Ok(())

@@ -11,6 +11,7 @@ use crate::{
     show::Format,
 };
 use std::{
+    net::{Ipv4Addr, TcpListener, UdpSocket},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -37,6 +38,7 @@ pub(super) fn run(ctx: &Context, args: &args::Run, format: Format) -> Result<()>
         .doing("create a directory in", &image.dir)?;
     let mut spec = launch::prepare(ctx, &tools, &image, &options, dir.path())?;
     spec.accel = launch::accel(ctx, &tools, &image)?;
+    check_ports(&spec.forwards)?;
     announce(ctx, &image, args.firmware, &spec.forwards);
     let vm = Vm::start(ctx, &tools, &spec, &image.dir.join("console.log"))?;
     let mut session = Session { vm, image: &image, args, format, phases: Vec::new(), cancel: &ctx.cancel };
@@ -47,6 +49,27 @@ pub(super) fn run(ctx: &Context, args: &args::Run, format: Format) -> Result<()>
         ctx.report.info(format!("boot chart: {}", path.display()));
     }
     session.finish(ctx, ended)
+}
+
+/// A port that something else listens on is told before a machine is started.
+fn check_ports(forwards: &[Forward]) -> Result<()> {
+    for forward in forwards {
+        let address = (Ipv4Addr::LOCALHOST, forward.host);
+        let free = match forward.protocol {
+            Protocol::Tcp => TcpListener::bind(address).map(drop),
+            Protocol::Udp => UdpSocket::bind(address).map(drop),
+        };
+        free.map_err(|source| {
+            let message = format!("port {} of this computer cannot be used for the machine", forward.host);
+            let hint = format!(
+                "end what listens there, or lead another port to it: ports = [\"{}:{}\"]",
+                forward.host.saturating_add(1),
+                forward.guest
+            );
+            Error::new(Kind::Machine, message).because(source).hint(hint)
+        })?;
+    }
+    Ok(())
 }
 
 fn announce(ctx: &Context, image: &Built, firmware: Firmware, forwards: &[Forward]) {

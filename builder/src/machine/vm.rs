@@ -12,6 +12,10 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::ExitStatus,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,6 +30,7 @@ pub struct Vm {
     qemu: Running,
     monitor: PathBuf,
     arch: Arch,
+    cancel: Arc<AtomicBool>,
     /// What it prints.
     pub console: Console,
     // Held for the monitor's socket: a short path, since socket names have room for 107 bytes.
@@ -52,7 +57,14 @@ impl Vm {
         let stdout = qemu
             .take_stdout()
             .ok_or_else(|| Error::new(Kind::Internal, "QEMU was started without a console"))?;
-        Ok(Self { qemu, monitor, arch: spec.arch, console: Console::new(stdout, log, copy)?, _dir: dir })
+        Ok(Self {
+            qemu,
+            monitor,
+            arch: spec.arch,
+            cancel: Arc::clone(&ctx.cancel),
+            console: Console::new(stdout, log, copy)?,
+            _dir: dir,
+        })
     }
 
     /// A connection to its monitor.
@@ -85,12 +97,12 @@ impl Vm {
     }
 
     /// Presses the power button and hands every further console line to `line`. QEMU is ended if the machine is not off
-    /// within `limit`.
+    /// within `limit`, or if the user asks to stop meanwhile.
     pub fn power_off(&mut self, limit: Duration, mut line: impl FnMut(&str)) -> Result<Stopped> {
         let deadline = Instant::now() + limit;
         let mut qmp = self.qmp()?;
         let mut heard = false;
-        while Instant::now() < deadline {
+        while Instant::now() < deadline && !self.cancel.load(Ordering::Relaxed) {
             // A machine that has just started may not listen to its button yet: it is pressed until it answers.
             if !heard && self.press(&mut qmp).is_err() {
                 // QEMU is gone, or about to go.
