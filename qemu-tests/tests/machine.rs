@@ -43,7 +43,7 @@ fn a_flipped_byte_of_the_root_image_is_never_read_and_the_machine_starts_again()
     let setup = Setup { disk: Some(disk), ..Setup::new(Firmware::Direct, &[]) };
     let mut guest = Guest::boot(&image, "damaged", &setup)?;
     guest.line("root is slot-a")?;
-    guest.line("Kernel panic - not syncing: dm-verity device has corrupted block")?;
+    guest.line("Kernel panic - not syncing: dm-verity device corrupted")?;
     // The panic is a reboot, and the machine comes as far as before.
     guest.phase("memory-root")?;
     guest.line("root is slot-a").map(drop)
