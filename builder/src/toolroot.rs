@@ -9,7 +9,7 @@ pub use groups::{Group, HostArch};
 use crate::{
     cache::Origin,
     context::Context,
-    debian::{self, Package, Request},
+    debian::{self, Package},
     digest::{Digest, Hasher},
     error::{Error, Kind, Result},
     tree::Tree,
@@ -26,12 +26,6 @@ const QEMU_DATA_DIRS: [&str; 3] = ["usr/share/qemu", "usr/share/seabios", "usr/l
 
 /// Changes whenever the same packages would be laid out in another way.
 const LAYOUT_VERSION: &[u8] = b"tool-root-1";
-
-/// What to ask an index of [`HostArch::debian`] for, one request per group: a lock resolves each, and keeps the packages
-/// under [`Group::name`].
-pub fn requests() -> Vec<(Group, Request)> {
-    Group::ALL.map(|group| (group, group.request())).into()
-}
 
 /// An unpacked tool root.
 #[derive(Clone, Debug, PartialEq, Eq)]
