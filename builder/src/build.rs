@@ -364,7 +364,7 @@ impl Build<'_> {
         verity: &verity::Verity,
     ) -> Result<Boot> {
         let step = self.ctx.report.step("boot artefact");
-        let config = config::early(self.manifest, modules.early.clone())?;
+        let config = config::early(modules.early.clone())?;
         let mut initrd = Vec::new();
         for tree in root::initramfs(self.binaries.init.clone(), memory, config)? {
             initrd.extend(self.archive(&tree)?);

@@ -127,6 +127,7 @@ fn device(declared: &Container, volumes: Vec<device::Volume>, stop_signal: u8) -
         needs_system: true,
         needs_state: declared.needs_state(),
         needs_network: declared.needs_network,
+        after_commit: false,
         stop_signal,
         stop_seconds: declared.stop_timeout.seconds(),
     }

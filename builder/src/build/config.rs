@@ -11,13 +11,8 @@ use coracle_manifests::{
 const ROOT_WAIT_MS: u32 = 30_000;
 
 /// The part in the initramfs, encoded.
-pub(super) fn early(manifest: &Manifest, modules: Vec<Module>) -> Result<Vec<u8>> {
-    let config = EarlyConfig {
-        on_failure: on_failure(manifest),
-        root_wait_ms: ROOT_WAIT_MS,
-        modules,
-        watchdog_seconds: watchdog(manifest),
-    };
+pub(super) fn early(modules: Vec<Module>) -> Result<Vec<u8>> {
+    let config = EarlyConfig { root_wait_ms: ROOT_WAIT_MS, modules };
     device::encode(&config).ok_or_else(too_large)
 }
 
@@ -45,6 +40,9 @@ pub(super) fn device(
         clock: Clock { floor: epoch, ntp: device_ntp(manifest) },
         containers,
         stop_seconds: seconds(system.stop_timeout.0),
+        update: None,
+        checks: Vec::new(),
+        control: None,
     };
     device::encode(&config).ok_or_else(too_large)
 }

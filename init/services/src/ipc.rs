@@ -24,6 +24,8 @@ pub enum Message {
     Ready,
     /// Service → PID 1: a milestone for the boot chart, `container-web`; PID 1 logs it as a phase line.
     Milestone(String),
+    /// PID 1 → service: the running release is committed (at once when it was before). Containers that wait for it start.
+    Committed,
     /// PID 1 → service: the verified root image is mounted.
     SystemMounted,
     /// PID 1 → service: the state file system is mounted.
@@ -45,6 +47,7 @@ impl Message {
             Self::NetworkUp => (17, ""),
             Self::Stop => (18, ""),
             Self::SystemMounted => (19, ""),
+            Self::Committed => (20, ""),
         };
         let mut out = [0; MESSAGE_BYTES];
         out[0] = code;
@@ -66,6 +69,7 @@ impl Message {
             17 => Some(Self::NetworkUp),
             18 => Some(Self::Stop),
             19 => Some(Self::SystemMounted),
+            20 => Some(Self::Committed),
             _ => None,
         }
     }
@@ -82,6 +86,7 @@ mod tests {
             Message::Ready,
             Message::Milestone("container-web".to_owned()),
             Message::SystemMounted,
+            Message::Committed,
             Message::StateMounted,
             Message::NetworkUp,
             Message::Stop,

@@ -112,6 +112,7 @@ impl Service {
                 Message::Milestone(_)
                 | Message::Heartbeat
                 | Message::SystemMounted
+                | Message::Committed
                 | Message::StateMounted
                 | Message::NetworkUp
                 | Message::Stop => {}

@@ -2,7 +2,7 @@
 
 use super::{ignore, seal};
 use coracle_format::{
-    device::{self, DeviceConfig, EarlyConfig, Load, Module, OnFailure},
+    device::{self, DeviceConfig, EarlyConfig, Load, Module},
     gpt::{Geometry, Place, Size, Table},
     guid::Guid,
     layout::Role,
@@ -126,9 +126,7 @@ pub(super) fn config(data: &[u8]) {
 
 pub(super) fn config_seeds() -> Vec<Vec<u8>> {
     let early = EarlyConfig {
-        on_failure: OnFailure::Reboot,
         root_wait_ms: 30_000,
-        watchdog_seconds: 30,
         modules: vec![Module {
             name: "virtio_blk".into(),
             path: "/lib/modules/virtio_blk.ko".into(),

@@ -25,6 +25,11 @@ const MAGIC: [u8; 8] = *b"CORACFG\0";
 const VERSION: u32 = 0;
 const HEADER_BYTES: usize = 8 + 4 + 4 + 32;
 
+/// Name of the virtio-serial port that leads to the control service.
+pub const CONTROL_PORT: &str = "coracle.control";
+/// The vsock port of the control service.
+pub const CONTROL_VSOCK_PORT: u32 = 7070;
+
 /// What to do when a boot phase failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnFailure {
@@ -65,14 +70,10 @@ pub enum Load {
 /// The part that leads to the verified root image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EarlyConfig {
-    /// What to do when a phase failed.
-    pub on_failure: OnFailure,
     /// How long to wait for the disk, milliseconds.
     pub root_wait_ms: u32,
     /// Modules needed to reach the root.
     pub modules: Vec<Module>,
-    /// Watchdog timeout in seconds; 0 leaves it alone.
-    pub watchdog_seconds: u16,
 }
 
 /// The part for everything else.
@@ -100,6 +101,100 @@ pub struct DeviceConfig {
     pub containers: Vec<Container>,
     /// Seconds that an ordered stop may take before everything is killed.
     pub stop_seconds: u16,
+    /// How updates are taken; `None`: this image takes none, and its slots never change.
+    pub update: Option<Update>,
+    /// The user's own checks that decide, beside the containers, whether a trial is committed.
+    pub checks: Vec<Check>,
+    /// Who may control the machine; `None`: nobody, the service is not started.
+    pub control: Option<Control>,
+}
+
+/// How updates are taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// Seconds from the start of the kernel within which a release on trial must be committed.
+    pub deadline_seconds: u16,
+    /// Seconds that everything must stay healthy before the commit.
+    pub settle_seconds: u16,
+    /// What "healthy" means for a release on trial.
+    pub gate: Gate,
+    /// Most bytes per second taken from the network; 0: no limit.
+    pub download_rate: u64,
+    /// Most bytes per second written to the spare slot; 0: no limit.
+    pub write_rate: u64,
+}
+
+/// What "healthy" means for a release on trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Gate {
+    /// Every container and check is healthy.
+    Healthy,
+    /// Nothing is sick that was healthy when the trial was armed, so that a sick application cannot block its own fix.
+    NoWorse,
+}
+
+/// One check of the user's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Name, unique; `[a-z0-9-]`, at most 40 bytes.
+    pub name: String,
+    /// What is done.
+    pub probe: Probe,
+    /// Milliseconds that one attempt may take.
+    pub timeout_ms: u32,
+    /// Milliseconds between attempts.
+    pub interval_ms: u32,
+}
+
+/// What a check does. It passes when the attempt succeeds within its time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// A program inside a running container ends with status 0.
+    Command {
+        /// The container.
+        container: String,
+        /// Program and arguments, at least one.
+        args: Vec<String>,
+    },
+    /// `GET` over plain HTTP from this machine answers with a status of 200 to 399.
+    Http {
+        /// Address or name.
+        host: String,
+        /// Port.
+        port: u16,
+        /// Path and query, from the first slash.
+        path: String,
+    },
+    /// A TCP connection is accepted.
+    Tcp {
+        /// Address or name.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A file exists (on `state` or in `/run`).
+    File {
+        /// Absolute path.
+        path: String,
+    },
+}
+
+/// Who may control the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// Ed25519 public keys of the operators.
+    pub keys: Vec<[u8; 32]>,
+    /// Where requests come from.
+    pub transports: Vec<Transport>,
+}
+
+/// A way to the control service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Transport {
+    /// The virtio-serial port of the name [`CONTROL_PORT`].
+    VirtioSerial,
+    /// A vsock listener on port [`CONTROL_VSOCK_PORT`].
+    Vsock,
 }
 
 /// Network set-up.
@@ -209,6 +304,8 @@ pub struct Container {
     pub stop_signal: u8,
     /// Seconds until it is killed.
     pub stop_seconds: u16,
+    /// Whether it waits until the running release is committed: for containers that migrate data.
+    pub after_commit: bool,
 }
 
 /// A container's root file system.
@@ -334,9 +431,7 @@ mod tests {
 
     fn sample() -> EarlyConfig {
         EarlyConfig {
-            on_failure: OnFailure::Reboot,
             root_wait_ms: 30_000,
-            watchdog_seconds: 30,
             modules: vec![Module {
                 name: "virtio_blk".into(),
                 path: "/lib/modules/virtio_blk.ko".into(),

@@ -162,6 +162,7 @@ fn a_pause_of_nothing_is_not_believed() {
         needs_system: false,
         needs_state: false,
         needs_network: false,
+        after_commit: false,
         stop_signal: 15,
         stop_seconds: 1,
     };

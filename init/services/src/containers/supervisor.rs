@@ -197,7 +197,7 @@ impl Supervisor {
                 Event::Stop
             }
             // These are ours to send; PID 1 has no reason to.
-            Message::Heartbeat | Message::Ready | Message::Milestone(_) => return,
+            Message::Heartbeat | Message::Ready | Message::Committed | Message::Milestone(_) => return,
         };
         self.events.extend((0..self.containers.len()).map(|index| (index, event)));
     }
