@@ -4,12 +4,12 @@
 pub mod clock;
 pub mod config;
 pub mod containers;
-pub mod ipc;
 pub mod link;
 pub mod network;
 pub mod privilege;
 pub mod status;
 
+pub use coracle_format::ipc;
 use std::io;
 
 /// Why a service ended by itself. PID 1 starts it again.

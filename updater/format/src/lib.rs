@@ -9,5 +9,6 @@ extern crate alloc;
 pub mod device;
 pub mod gpt;
 pub mod guid;
+pub mod ipc;
 pub mod layout;
 pub mod slot;

@@ -4,6 +4,8 @@
 //! [`HEARTBEAT_SECONDS`] from its main loop, tells when it is ready, and names milestones of the boot; PID 1 tells what
 //! has come up and when to stop. Anything that is not exactly one [`Message`] is dropped by the receiver.
 
+use alloc::{borrow::ToOwned as _, string::String};
+
 /// The descriptor a service inherits.
 pub const SERVICE_FD: i32 = 3;
 /// A healthy service sends a heartbeat at least this often.
@@ -64,7 +66,7 @@ impl Message {
         match bytes[0] {
             1 => Some(Self::Heartbeat),
             2 => Some(Self::Ready),
-            3 => Some(Self::Milestone(str::from_utf8(&text[..end]).ok()?.to_owned())),
+            3 => Some(Self::Milestone(core::str::from_utf8(&text[..end]).ok()?.to_owned())),
             16 => Some(Self::StateMounted),
             17 => Some(Self::NetworkUp),
             18 => Some(Self::Stop),
