@@ -45,21 +45,36 @@ fn describe_pause(pause: Option<Duration>) -> String {
     }
 }
 
+/// What the status file says of the service itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Service {
+    /// No container has its first start still before it.
+    pub(super) is_ready: bool,
+    /// Its process: who reads the file can tell whether it still stands for something.
+    pub(super) pid: u32,
+    /// When it began, on the clock that counts from the kernel's start.
+    pub(super) begun: Duration,
+}
+
 /// The text of the status file.
-pub(super) fn status<'a>(is_ready: bool, containers: impl Iterator<Item = (&'a str, &'a State)>) -> Lines {
+pub(super) fn status<'a>(service: Service, containers: impl Iterator<Item = (&'a str, &'a State)>) -> Lines {
     let mut lines = Lines::new();
-    lines.add("ready", if is_ready { "yes" } else { "no" });
+    lines.add("ready", if service.is_ready { "yes" } else { "no" });
+    lines.add("pid", service.pid);
     for (name, state) in containers {
-        add_status(&mut lines, name, state);
+        add_status(&mut lines, name, state, service.begun);
     }
     lines
 }
 
-fn add_status(lines: &mut Lines, name: &str, state: &State) {
+fn add_status(lines: &mut Lines, name: &str, state: &State, begun: Duration) {
     let mut add = |key: &str, value: &dyn core::fmt::Display| {
         lines.add(&format!("container.{name}.{key}"), value);
     };
     add("state", &phase_word(state.phase));
+    if let Phase::Running { since } = state.phase {
+        add("since_ms", &(begun + since).as_millis());
+    }
     add("starts", &state.starts);
     add("failed_starts", &state.failed_starts);
     add("oom_kills", &state.oom_kills);
@@ -87,7 +102,27 @@ const fn phase_word(phase: Phase) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::machine::Policy;
     use super::*;
+    use coracle_format::device::{Container, ContainerRoot, Log, Restart};
+
+    fn declared() -> Container {
+        Container {
+            name: "web".to_owned(),
+            bundle: String::new(),
+            root: ContainerRoot::ReadOnly,
+            restart: Restart::Always,
+            backoff_ms: (500, 60_000),
+            log: Log::Console,
+            volumes: Vec::new(),
+            needs_system: false,
+            needs_state: false,
+            needs_network: false,
+            stop_signal: 15,
+            stop_seconds: 10,
+            after_commit: false,
+        }
+    }
 
     #[test]
     fn an_end_tells_status_memory_and_what_follows() {
@@ -103,5 +138,19 @@ mod tests {
         let (level, text) = describe("db", News::StartFailed(None), "crun ended with status 1");
         assert_eq!(level, Level::Error);
         assert_eq!(text, "db cannot be started: crun ended with status 1; it is not started again");
+    }
+
+    #[test]
+    fn the_status_tells_since_when_a_container_runs() {
+        let mut container = State::new(&Policy::new(&declared()));
+        container.phase = Phase::Running { since: Duration::from_millis(250) };
+        container.starts = 3;
+        let service = Service { is_ready: true, pid: 77, begun: Duration::from_secs(1) };
+        let lines = status(service, core::iter::once(("web", &container)));
+        assert_eq!(
+            lines.as_str(),
+            "ready=yes\npid=77\ncontainer.web.state=running\ncontainer.web.since_ms=1250\ncontainer.web.starts=3\n\
+             container.web.failed_starts=0\ncontainer.web.oom_kills=0\ncontainer.web.last=none\n"
+        );
     }
 }

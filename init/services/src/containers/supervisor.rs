@@ -40,6 +40,8 @@ pub(super) struct Supervisor {
     link: Link,
     children: SignalFd,
     begin: Instant,
+    /// The same moment on the clock that counts from the kernel's start.
+    begun: Duration,
     available: Available,
     events: VecDeque<(usize, Event)>,
     messages: VecDeque<Message>,
@@ -75,6 +77,7 @@ impl Supervisor {
             link,
             children,
             begin: Instant::now(),
+            begun: since_boot(),
             available: Available::default(),
             events,
             messages: VecDeque::new(),
@@ -309,7 +312,8 @@ impl Supervisor {
 
     fn publish(&mut self, due: Due) {
         let containers = self.containers.iter().map(|each| (each.container.name.as_str(), &each.state));
-        let lines = news::status(self.is_ready, containers);
+        let service = news::Service { is_ready: self.is_ready, pid: std::process::id(), begun: self.begun };
+        let lines = news::status(service, containers);
         let now = self.begin.elapsed();
         if let Err(error) = self.board.publish(lines, due, now) {
             self.around.log.failure(Level::Warning, &error);
@@ -328,4 +332,10 @@ impl Supervisor {
         }
         Ok(())
     }
+}
+
+/// The time since the kernel's start, suspend included.
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(time).unwrap_or_default()
 }
