@@ -101,13 +101,15 @@ impl Supervisor {
             }
         };
         let progress = Progress::new(!root.config.network.interfaces.is_empty());
+        let wanted = Name::ALL.into_iter().filter(|name| name.is_wanted(&root.config));
+        let services = wanted.map(Service::new).collect();
         Ok(Self {
             root,
             watchdog: None,
             signals,
             uevents,
             buttons: Vec::new(),
-            services: Name::ALL.map(Service::new).into(),
+            services,
             jobs: Jobs::default(),
             progress,
             course: Course::Run,

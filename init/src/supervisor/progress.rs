@@ -1,5 +1,6 @@
 //! What has come up so far: the facts services are told, and when the boot is complete. Pure.
 
+use coracle_format::device::DeviceConfig;
 use coracle_services::ipc::Message;
 
 /// Which of our services.
@@ -11,11 +12,13 @@ pub(super) enum Name {
     Network,
     /// Clock.
     Clock,
+    /// Control from outside; only where the configuration names who may.
+    Control,
 }
 
 impl Name {
     /// In the order of their start: nothing stands before the containers.
-    pub(super) const ALL: [Self; 3] = [Self::Containers, Self::Network, Self::Clock];
+    pub(super) const ALL: [Self; 4] = [Self::Containers, Self::Network, Self::Clock, Self::Control];
 
     /// The argument it is started with, and its name in the log.
     pub(super) const fn word(self) -> &'static str {
@@ -23,6 +26,15 @@ impl Name {
             Self::Containers => "containers",
             Self::Network => "network",
             Self::Clock => "clock",
+            Self::Control => "control",
+        }
+    }
+
+    /// Whether a machine of this configuration runs it.
+    pub(super) const fn is_wanted(self, config: &DeviceConfig) -> bool {
+        match self {
+            Self::Containers | Self::Network | Self::Clock => true,
+            Self::Control => config.control.is_some(),
         }
     }
 }
@@ -81,8 +93,8 @@ impl Progress {
         let fact = match name {
             Name::Containers => &mut self.containers,
             Name::Network => &mut self.network,
-            // A machine without a time server is up all the same.
-            Name::Clock => return true,
+            // A machine without a time server, or that nobody has called yet, is up all the same.
+            Name::Clock | Name::Control => return true,
         };
         std::mem::replace(fact, Service::Ready) != Service::Ready
     }
