@@ -30,7 +30,7 @@ use std::{
 /// The architectures that the programs are made for.
 pub const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
 /// Changes whenever the same sources would give other bytes.
-const BUILD_VERSION: &[u8] = b"device-2";
+const BUILD_VERSION: &[u8] = b"device-3";
 
 /// A program of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +39,8 @@ pub enum Program {
     Init,
     /// What PID 1 supervises.
     Services,
+    /// Takes updates and commits them.
+    Update,
     /// Prints the boot clock.
     Probe,
     /// The UEFI boot selector.
@@ -47,13 +49,14 @@ pub enum Program {
 
 impl Program {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Init, Self::Services, Self::Probe, Self::Selector];
+    pub const ALL: [Self; 5] = [Self::Init, Self::Services, Self::Update, Self::Probe, Self::Selector];
 
     /// Name of its crate.
     pub const fn package(self) -> &'static str {
         match self {
             Self::Init => "coracle-init",
             Self::Services => "coracle-services",
+            Self::Update => "coracle-update",
             Self::Probe => "coracle-probe",
             Self::Selector => "coracle-selector",
         }
@@ -62,7 +65,7 @@ impl Program {
     /// Name of its file.
     pub const fn file(self) -> &'static str {
         match self {
-            Self::Init | Self::Services | Self::Probe => self.package(),
+            Self::Init | Self::Services | Self::Update | Self::Probe => self.package(),
             Self::Selector => "coracle-selector.efi",
         }
     }
@@ -75,6 +78,8 @@ pub struct Programs {
     pub init: Content,
     /// What PID 1 supervises.
     pub services: Content,
+    /// Takes updates and commits them; only in images that take updates.
+    pub update: Content,
     /// Prints the boot clock: the init of `coracle bench`'s floor.
     pub probe: Content,
     /// The UEFI boot selector.
@@ -92,6 +97,7 @@ pub fn programs(ctx: &Context, source: &Source, arch: Arch) -> Result<Programs> 
     Ok(Programs {
         init: content(Program::Init)?,
         services: content(Program::Services)?,
+        update: content(Program::Update)?,
         probe: content(Program::Probe)?,
         selector: content(Program::Selector)?,
     })
@@ -112,6 +118,7 @@ impl Programs {
         match program {
             Program::Init => &self.init,
             Program::Services => &self.services,
+            Program::Update => &self.update,
             Program::Probe => &self.probe,
             Program::Selector => &self.selector,
         }

@@ -64,7 +64,7 @@ pub(super) fn compile(ctx: &Context, root: &Path, arch: Arch, dir: &Path) -> Res
 
 /// The targets of an architecture, and what is compiled for each.
 fn targets(arch: Arch) -> [(&'static str, &'static [Program]); 2] {
-    const LINUX: &[Program] = &[Program::Init, Program::Services, Program::Probe];
+    const LINUX: &[Program] = &[Program::Init, Program::Services, Program::Update, Program::Probe];
     const UEFI: &[Program] = &[Program::Selector];
     match arch {
         Arch::X86_64 => [("x86_64-unknown-linux-musl", LINUX), ("x86_64-unknown-uefi", UEFI)],

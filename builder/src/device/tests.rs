@@ -21,6 +21,7 @@ fn fake_programs(text: &str) -> Programs {
     Programs {
         init: content("init"),
         services: content("services"),
+        update: content("update"),
         probe: content("probe"),
         selector: content("selector"),
     }

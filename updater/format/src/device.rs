@@ -15,6 +15,8 @@ pub const EARLY_PATH: &str = "/etc/coracle/early.cfg";
 pub const DEVICE_PATH: &str = "/etc/coracle/device.cfg";
 /// Where the verified root image is mounted. What of the root is not in memory is a link to the same path below it.
 pub const SYSTEM: &str = "/system";
+/// The first trusted metadata root of updates, on the verified root image: TUF `root` metadata, JSON.
+pub const TRUST_ROOT_PATH: &str = "/usr/share/coracle/root.json";
 /// The largest configuration file that is read.
 pub const LIMIT_BYTES: usize = 4 << 20;
 /// Kernel argument `coracle.verity=<root hash>:<salt>:<data blocks>`, hexadecimal and decimal: the root of trust of
