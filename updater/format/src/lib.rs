@@ -6,9 +6,11 @@
 
 extern crate alloc;
 
+pub mod bundle;
 pub mod device;
 pub mod gpt;
 pub mod guid;
 pub mod ipc;
 pub mod layout;
 pub mod slot;
+pub mod version;
