@@ -26,6 +26,8 @@ pub(super) struct Available {
     pub(super) state: bool,
     /// The network has an address.
     pub(super) network: bool,
+    /// The running release is committed.
+    pub(super) commit: bool,
 }
 
 /// The part of a container's configuration that decides.
@@ -52,6 +54,7 @@ impl Policy {
                 system: container.needs_system,
                 state: container.needs_state,
                 network: container.needs_network,
+                commit: container.after_commit,
             },
         }
     }
@@ -60,6 +63,7 @@ impl Policy {
         (available.system || !self.needs.system)
             && (available.state || !self.needs.state)
             && (available.network || !self.needs.network)
+            && (available.commit || !self.needs.commit)
     }
 
     fn restarts_after(&self, outcome: Outcome) -> bool {
@@ -261,9 +265,11 @@ impl State {
         }
     }
 
-    /// The first start is over, with or without success.
-    pub(super) fn is_tried(&self) -> bool {
-        self.starts > 0 || self.failed_starts > 0
+    /// The first start is over, with or without success; or it has to wait for a commit, which itself waits for
+    /// everything else.
+    pub(super) fn is_settled(&self, policy: &Policy) -> bool {
+        let waits = policy.needs.commit && !self.available.commit;
+        self.starts > 0 || self.failed_starts > 0 || waits
     }
 
     fn is_starting(&self) -> bool {

@@ -42,20 +42,34 @@ fn a_container_that_needs_nothing_starts_at_once() {
 
 #[test]
 fn a_container_waits_for_just_what_it_needs() {
-    let all = (0_u8..8).map(|bits| Available {
+    let all = (0_u8..16).map(|bits| Available {
         system: bits & 1 != 0,
         state: bits & 2 != 0,
         network: bits & 4 != 0,
+        commit: bits & 8 != 0,
     });
     for needs in all.clone() {
         let policy = Policy { needs, ..policy(Restart::Always) };
         for there in all.clone() {
             let (_, effects) = play(&policy, &[(0, Event::Available(there))]);
-            let is_met =
-                there.system >= needs.system && there.state >= needs.state && there.network >= needs.network;
+            let is_met = there.system >= needs.system
+                && there.state >= needs.state
+                && there.network >= needs.network
+                && there.commit >= needs.commit;
             assert_eq!(effects.contains(&Effect::Start), is_met, "{needs:?} {there:?}");
         }
     }
+}
+
+#[test]
+fn a_container_that_waits_for_the_commit_holds_up_neither_readiness_nor_itself_afterwards() {
+    let policy =
+        Policy { needs: Available { commit: true, ..Available::default() }, ..policy(Restart::Always) };
+    let (state, effects) = play(&policy, &[(0, up())]);
+    assert_eq!((effects, state.is_settled(&policy)), (Vec::new(), true));
+    let committed = Available { commit: true, ..Available::default() };
+    let (state, effects) = play(&policy, &[(0, up()), (9, Event::Available(committed))]);
+    assert_eq!((effects, state.is_settled(&policy)), (vec![Effect::Start], false));
 }
 
 #[test]
@@ -119,7 +133,7 @@ fn a_start_that_hangs_is_killed_and_counted() {
     assert_eq!(effects[1..3], [Effect::Tell(News::StartTimedOut), Effect::Abandon]);
     assert_eq!(effects.last(), Some(&Effect::Clean));
     assert_eq!(state.failed_starts, 1);
-    assert!(state.is_tried());
+    assert!(state.is_settled(&policy(Restart::Always)));
 }
 
 #[test]
@@ -179,7 +193,7 @@ enum Move {
     JobFails,
     ProcessEnds(i32),
     OutOfMemory,
-    Up(bool, bool, bool),
+    Up([bool; 4]),
     Stop,
 }
 
@@ -191,20 +205,20 @@ fn moves() -> impl Strategy<Value = Move> {
         2 => Just(Move::JobFails),
         3 => (0..3).prop_map(Move::ProcessEnds),
         1 => Just(Move::OutOfMemory),
-        3 => any::<(bool, bool, bool)>().prop_map(|(system, state, network)| Move::Up(system, state, network)),
+        3 => any::<[bool; 4]>().prop_map(Move::Up),
         1 => Just(Move::Stop),
     ]
 }
 
 fn policies() -> impl Strategy<Value = Policy> {
     let restart = prop_oneof![Just(Restart::Always), Just(Restart::OnFailure), Just(Restart::Never)];
-    (restart, any::<(bool, bool, bool)>(), 100_u64..2000, 1_u64..30, 0_u64..20).prop_map(
-        |(restart, (system, state, network), first, factor, stop)| Policy {
+    (restart, any::<[bool; 4]>(), 100_u64..2000, 1_u64..30, 0_u64..20).prop_map(
+        |(restart, [system, state, network, commit], first, factor, stop)| Policy {
             restart,
             first_pause: Duration::from_millis(first),
             longest_pause: Duration::from_millis(first * factor),
             stop_limit: Duration::from_secs(stop),
-            needs: Available { system, state, network },
+            needs: Available { system, state, network, commit },
         },
     )
 }
@@ -325,10 +339,11 @@ impl World {
             Move::JobFails => self.finish_job(false),
             Move::ProcessEnds(code) => self.end_process(Exit::Code(code), 0),
             Move::OutOfMemory => self.end_process(Exit::Signal(9), 1),
-            Move::Up(system, state, network) => {
+            Move::Up([system, state, network, commit]) => {
                 self.available.system |= system;
                 self.available.state |= state;
                 self.available.network |= network;
+                self.available.commit |= commit;
                 self.send(Event::Available(self.available));
             }
             Move::Stop => {

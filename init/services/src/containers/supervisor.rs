@@ -195,12 +195,16 @@ impl Supervisor {
                 self.available.network = true;
                 Event::Available(self.available)
             }
+            Message::Committed => {
+                self.available.commit = true;
+                Event::Available(self.available)
+            }
             Message::Stop => {
                 self.course = Course::Stopping;
                 Event::Stop
             }
             // These are ours to send; PID 1 has no reason to.
-            Message::Heartbeat | Message::Ready | Message::Committed | Message::Milestone(_) => return,
+            Message::Heartbeat | Message::Ready | Message::Milestone(_) => return,
         };
         self.events.extend((0..self.containers.len()).map(|index| (index, event)));
     }
@@ -292,9 +296,9 @@ impl Supervisor {
         self.send_messages();
     }
 
-    /// Ready means that no container has its first start still before it.
+    /// Ready means that no container has its first start still before it, but for those that wait for the commit.
     fn tell_ready(&mut self) {
-        if !self.is_ready && self.containers.iter().all(|each| each.state.is_tried()) {
+        if !self.is_ready && self.containers.iter().all(|each| each.state.is_settled(&each.policy)) {
             self.is_ready = true;
             self.messages.push_back(Message::Ready);
         }
