@@ -7,6 +7,7 @@
 extern crate alloc;
 
 pub mod bundle;
+pub mod control;
 pub mod device;
 pub mod gpt;
 pub mod guid;
