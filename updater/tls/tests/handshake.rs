@@ -1,5 +1,5 @@
 //! Handshakes with a real server of another provider.
-#![expect(clippy::tests_outside_test_module, reason = "the whole crate is a test")]
+#![expect(clippy::tests_outside_test_module, clippy::unwrap_used, reason = "the whole crate is a test")]
 
 use coracle_tls::Clock;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SignatureAlgorithm};
