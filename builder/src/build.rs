@@ -50,6 +50,18 @@ const INITRAMFS_LEVEL: i32 = 19;
 /// Changes whenever the same inputs would give another image: cached steps of other versions are then left alone.
 const STEPS_VERSION: &[u8] = b"coracle image steps 1";
 
+/// Panics, oopses, lockups, hung tasks and stalls become reboots.
+const HANGS: &str = "panic=5 oops=panic softlockup_panic=1 nmi_watchdog=panic,1 sysctl.kernel.hung_task_panic=1 \
+                     sysctl.kernel.panic_on_rcu_stall=1 rcupdate.rcu_cpu_stall_timeout=60 softdog.soft_panic=1";
+/// A panic is kept with 124 KiB of the log before it: as a rule all of a trial, with the kernel's command line.
+const LAST_WORDS: &str = "pstore.kmsg_bytes=0x1f000 ramoops.record_size=0x20000";
+/// The memory of the crash recorder, then the ring with the log's tail: `docs/explanation/boot.md`.
+const LAST_WORDS_X86_64: &str =
+    "memmap=1M$0x8000000 ramoops.mem_address=0x8000000 ramoops.mem_size=0xe0000 coracle.ring=0x80e0000:0x20000";
+/// A fixed address would be another machine's device. A coarse alignment keeps the place the same from one release to
+/// the next.
+const LAST_WORDS_AARCH64: &str = "reserve_mem=1M:16M:coracle ramoops.mem_name=coracle";
+
 /// What to build, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -416,14 +428,12 @@ impl Build<'_> {
 
     /// The signed command line. Panics, oopses, lockups and hung tasks become reboots.
     fn command_line(&self, verity: &str) -> String {
-        let console = match arch_of(self.manifest) {
-            Arch::X86_64 => "ttyS0",
-            Arch::Aarch64 => "ttyAMA0",
+        let (console, memory) = match arch_of(self.manifest) {
+            Arch::X86_64 => ("ttyS0", LAST_WORDS_X86_64),
+            Arch::Aarch64 => ("ttyAMA0", LAST_WORDS_AARCH64),
         };
-        let mut line = format!(
-            "{verity} console={console} loglevel=6 printk.devkmsg=on panic=5 oops=panic softlockup_panic=1 \
-             sysctl.kernel.hung_task_panic=1"
-        );
+        let mut line =
+            format!("{verity} console={console} loglevel=6 printk.devkmsg=on {HANGS} {LAST_WORDS} {memory}");
         for args in [&self.manifest.kernel.args] {
             if !args.is_empty() {
                 line.push(' ');

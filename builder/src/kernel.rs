@@ -25,7 +25,7 @@ use crate::{
     tree::{Content, Tree},
 };
 use coracle_format::device::Module;
-use hardware::{BASE, Stage, When, Wish};
+use hardware::{BASE, RECORDERS, Stage, When, Wish};
 use index::{Entry, Index};
 use resolve::{Origin, Plan, Wanted};
 use std::{collections::BTreeSet, fmt, fs::File, io::Write as _, path::Path};
@@ -214,7 +214,7 @@ fn wanted(request: &Request) -> Result<Vec<Wanted>> {
     };
     let asked = |class: &&hardware::Class| request.hardware.iter().any(|name| name == class.name);
     let classes = hardware::CLASSES.iter().filter(asked).flat_map(|class| class.wishes);
-    let mut wanted: Vec<Wanted> = BASE.iter().chain(classes).map(of_table).collect();
+    let mut wanted: Vec<Wanted> = BASE.iter().chain(classes).chain(RECORDERS).map(of_table).collect();
     wanted.extend(request.modules.iter().map(|name| Wanted {
         name: name.clone(),
         stage: Stage::Late,

@@ -1,4 +1,5 @@
-//! The kernel command line: the only argument PID 1 takes from it is the root of trust of the root file system.
+//! The kernel command line: PID 1 takes from it the root of trust of the root file system, the place of the ring that
+//! keeps the log's tail, and parameters of modules.
 
 use crate::hex;
 use coracle_format::device::VERITY_ARG;
@@ -44,15 +45,54 @@ impl std::error::Error for NoVerity {}
 
 /// Finds and parses the argument. What comes after `--` is not for the kernel and does not count.
 pub fn parse_verity(cmdline: &str) -> Result<Verity, NoVerity> {
-    let mut values = cmdline
-        .split_ascii_whitespace()
-        .take_while(|word| *word != "--")
-        .filter_map(|word| word.strip_prefix(VERITY_ARG)?.strip_prefix('='));
+    let mut values = words(cmdline).filter_map(|word| word.strip_prefix(VERITY_ARG)?.strip_prefix('='));
     let value = values.next().ok_or(NoVerity::Missing)?;
     if values.next().is_some() {
         return Err(NoVerity::Twice);
     }
     parse_value(value).ok_or(NoVerity::Malformed)
+}
+
+/// The parameters that the command line has for a module: `name.parameter=value`, a dash in the name as good as an
+/// underscore.
+pub fn module_params(cmdline: &str, module: &str) -> String {
+    let own = |word: &&str| {
+        let name = word.split_once('.').map(|(name, _)| name.replace('-', "_"));
+        name.as_deref() == Some(module)
+    };
+    let words = words(cmdline).filter(own).filter_map(|word| Some(word.split_once('.')?.1));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The ring that keeps the tail of the kernel log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ring {
+    /// Physical address.
+    pub address: u64,
+    /// Length.
+    pub bytes: u64,
+}
+
+const RING_ARG: &str = "coracle.ring=";
+/// A ring is at most this long.
+const RING_BYTES_MAX: u64 = 1 << 20;
+
+/// Where the ring is: `coracle.ring=<address>:<bytes>`, hexadecimal. `None` without one, or if it makes no sense.
+pub fn parse_ring(cmdline: &str) -> Option<Ring> {
+    let hex = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+    let value = words(cmdline).find_map(|word| word.strip_prefix(RING_ARG))?;
+    let (address, bytes) = value.split_once(':')?;
+    let ring = Ring { address: hex(address)?, bytes: hex(bytes)? };
+    let fine = ring.address.is_multiple_of(4096)
+        && (4096..=RING_BYTES_MAX).contains(&ring.bytes)
+        && ring.bytes.is_multiple_of(4096)
+        && ring.address.checked_add(ring.bytes).is_some();
+    fine.then_some(ring)
+}
+
+/// What is for the kernel and for us: everything before `--`.
+fn words(cmdline: &str) -> impl Iterator<Item = &str> {
+    cmdline.split_ascii_whitespace().take_while(|word| *word != "--")
 }
 
 fn parse_value(value: &str) -> Option<Verity> {
@@ -90,6 +130,24 @@ mod tests {
     fn what_follows_the_double_dash_does_not_count() {
         assert_eq!(parse_verity(&format!("-- coracle.verity={HASH}:00:1")), Err(NoVerity::Missing));
         assert_eq!(parse_verity("coracle.verityx=1"), Err(NoVerity::Missing));
+    }
+
+    #[test]
+    fn a_module_gets_its_own_parameters() {
+        let line = "ramoops.mem_size=0x1000 a ram-oops.x=1 ramoops.ecc=1 -- ramoops.late=1";
+        assert_eq!(module_params(line, "ramoops"), "mem_size=0x1000 ecc=1");
+        assert_eq!(module_params(line, "ram_oops"), "x=1");
+        assert_eq!(module_params(line, "ext4"), "");
+    }
+
+    #[test]
+    fn a_ring_has_whole_pages_and_a_sane_size() {
+        let ring = Ring { address: 0x80e_0000, bytes: 0x2_0000 };
+        assert_eq!(parse_ring("quiet coracle.ring=0x80e0000:0x20000"), Some(ring));
+        for bad in ["", "0x80e0000", "0x80e0001:0x20000", "0x80e0000:0x0", "0xfffffffffffff000:0x2000", "1:2"]
+        {
+            assert_eq!(parse_ring(&format!("coracle.ring={bad}")), None, "{bad}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Kernel modules: which to load, in which order, and loading them.
 
+use crate::cmdline;
 use crate::fault::{Attempt, Fault};
 use crate::glob;
 use coracle_format::device::{Load, Module};
@@ -24,12 +25,18 @@ impl Insert for Kernel {
             return Ok(());
         }
         let file = File::open(&module.path).attempt("open", &module.path)?;
-        let params = CString::new(module.params.as_str()).attempt("use the parameters of", &module.name)?;
+        let params = [module.params.clone(), cmdline::module_params(&read_cmdline(), &module.name)].join(" ");
+        let params = CString::new(params.trim()).attempt("use the parameters of", &module.name)?;
         match rustix::system::finit_module(&file, &params, 0) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
             Err(error) => Err(Fault::new("load module", &module.name, error)),
         }
     }
+}
+
+/// The kernel hands its command line's `module.parameter=value` only to what is built in.
+fn read_cmdline() -> String {
+    std::fs::read_to_string("/proc/cmdline").unwrap_or_default()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

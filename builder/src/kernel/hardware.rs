@@ -77,6 +77,15 @@ pub const BASE: &[Wish] = &[
     late("evdev"),
 ];
 
+/// What sees a crash, or a PID 1 that hangs, on every machine. It comes behind the watchdogs of the classes.
+pub const RECORDERS: &[Wish] = &[
+    first("ramoops"),
+    // Where no hardware watchdog has a driver this one guards against a PID 1 that hangs; beside another it is idle.
+    wish("softdog", Stage::Late, When::Always),
+    // A watchdog that is about to fire becomes a panic first, so that the kernel log is kept.
+    wish("pretimeout_panic", Stage::Late, When::Always),
+];
+
 /// The classes.
 pub const CLASSES: &[Class] = &[
     Class {
