@@ -1,19 +1,19 @@
 //! dm-verity hash trees, format 1, byte for byte what `veritysetup format` writes: SHA-256, blocks of 4096 bytes, a salt
-//! of 32 bytes. See `docs/formats/slot.md`.
+//! of 32 bytes. See `docs/formats/slot.md`. The tree itself is made by the code that makes it on the device; here its
+//! digests are computed in parallel.
 
 use super::{id, sparse::fill};
 use crate::{
     digest::Digest,
     error::{Doing, Error, Kind, Result},
 };
-use coracle_format::{device::VERITY_ARG, slot::BLOCK_BYTES};
-use sha2::{Digest as _, Sha256};
-use std::{fs::File, num::NonZero, path::Path, thread};
+use coracle_format::{
+    device::VERITY_ARG,
+    slot::BLOCK_BYTES,
+    verity::{self, BLOCK, Block, FAN_OUT, HASH, Hasher, Tree, superblock},
+};
+use std::{convert::Infallible, fs::File, num::NonZero, path::Path, thread};
 
-const BLOCK: usize = 4096;
-const HASH: usize = 32;
-/// Digests in one block of the tree.
-const FAN_OUT: usize = BLOCK / HASH;
 /// More threads than this gain nothing: the disk is the limit.
 const THREADS_MAX: usize = 16;
 
@@ -38,9 +38,10 @@ impl Verity {
     }
 }
 
-/// Hashes a file whose length is a multiple of 4096, with salt and UUID derived from `seed`.
+/// Hashes a file whose length is a multiple of 4096, with a salt derived from `seed`.
 pub fn build(file: &Path, seed: &Digest) -> Result<Verity> {
-    build_with(file, id::derive(seed, "verity-salt"), id::uuid(seed, "verity"))
+    let salt = id::derive(seed, "verity-salt");
+    build_with(file, salt, verity::uuid(&salt))
 }
 
 /// Hashes a file whose length is a multiple of 4096. The number of threads does not show in the result.
@@ -52,55 +53,36 @@ pub fn build_with(path: &Path, salt: [u8; 32], uuid: [u8; 16]) -> Result<Verity>
         return Err(Error::new(Kind::Internal, message));
     }
     let data_blocks = bytes / BLOCK_BYTES;
-    let hasher = Sha256::new_with_prefix(salt);
-    let mut levels = Vec::new();
-    let mut top = if data_blocks == 1 {
-        read_block(&file, path)?
-    } else {
-        hash_file(&file, path, data_blocks, &hasher)?
+    let digests = hash_file(&file, path, data_blocks, &Hasher::new(&salt))?;
+    let size = usize::try_from(verity::tree_bytes(data_blocks)).map_err(|source| too_large(path, source))?;
+    let mut out = vec![0; size];
+    out[..BLOCK].copy_from_slice(&superblock(data_blocks, &salt, &uuid)[..]);
+    let mut emit = |offset: u64, block: &Block| -> Result<(), Infallible> {
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        out[at..at + BLOCK].copy_from_slice(block);
+        Ok(())
     };
-    while top.len() > BLOCK {
-        let above = hash_level(&top, &hasher);
-        levels.push(std::mem::replace(&mut top, above));
-    }
-    let root_hash = hash_block(&top, &hasher);
-    if data_blocks > 1 {
-        levels.push(top);
-    }
-    let mut tree = superblock(data_blocks, &salt, &uuid);
-    for level in levels.iter().rev() {
-        tree.extend_from_slice(level);
-    }
-    Ok(Verity { root_hash, salt, data_blocks, tree })
+    let mut tree = Tree::new(data_blocks, &salt);
+    let Ok(()) = digests.iter().try_for_each(|digest| tree.push_digest(*digest, &mut emit));
+    let Ok(root_hash) = tree.finish(&mut emit);
+    Ok(Verity { root_hash, salt, data_blocks, tree: out })
 }
 
-/// How long the superblock and tree of `data_blocks` blocks are.
-pub fn tree_bytes(data_blocks: u64) -> u64 {
-    let mut blocks: u64 = 1;
-    let mut level = data_blocks;
-    while level > 1 {
-        level = level.div_ceil(128);
-        blocks = blocks.saturating_add(level);
-    }
-    blocks.saturating_mul(BLOCK_BYTES)
+fn too_large(path: &Path, source: std::num::TryFromIntError) -> Error {
+    Error::new(Kind::TooLarge, format!("cannot hash {}", path.display())).because(source)
 }
 
-/// The lowest level, in parallel: each thread makes a run of whole tree blocks.
-fn hash_file(file: &File, path: &Path, data_blocks: u64, hasher: &Sha256) -> Result<Vec<u8>> {
-    let blocks = usize::try_from(data_blocks).map_err(|source| {
-        Error::new(Kind::TooLarge, format!("cannot hash {}", path.display())).because(source)
-    })?;
-    let mut level = vec![0; blocks.div_ceil(FAN_OUT) * BLOCK];
+/// The digests of all blocks, in parallel: each thread makes a run of them.
+fn hash_file(file: &File, path: &Path, data_blocks: u64, hasher: &Hasher) -> Result<Vec<[u8; HASH]>> {
+    let blocks = usize::try_from(data_blocks).map_err(|source| too_large(path, source))?;
+    let mut digests = vec![[0; HASH]; blocks];
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = level.len().div_ceil(BLOCK).div_ceil(threads.min(THREADS_MAX));
+    let share = blocks.div_ceil(threads.min(THREADS_MAX));
     thread::scope(|scope| {
-        let workers: Vec<_> = level
-            .chunks_mut(share * BLOCK)
+        let workers: Vec<_> = digests
+            .chunks_mut(share)
             .enumerate()
-            .map(|(index, out)| {
-                let first = index * share * FAN_OUT;
-                scope.spawn(move || hash_run(file, path, first..blocks, out, hasher))
-            })
+            .map(|(index, out)| scope.spawn(move || hash_run(file, path, index * share, out, hasher)))
             .collect();
         workers.into_iter().try_for_each(|worker| {
             worker.join().unwrap_or_else(|_| {
@@ -109,69 +91,26 @@ fn hash_file(file: &File, path: &Path, data_blocks: u64, hasher: &Sha256) -> Res
             })
         })
     })?;
-    Ok(level)
+    Ok(digests)
 }
 
-/// Fills a run of tree blocks with the digests of the file's blocks from `range.start` on.
-fn hash_run(
-    file: &File,
-    path: &Path,
-    range: std::ops::Range<usize>,
-    out: &mut [u8],
-    hasher: &Sha256,
-) -> Result<()> {
+/// Fills a run with the digests of the file's blocks from block `first` on.
+fn hash_run(file: &File, path: &Path, first: usize, out: &mut [[u8; HASH]], hasher: &Hasher) -> Result<()> {
     let mut buffer = vec![0; FAN_OUT * BLOCK];
-    let mut at = range.start;
-    for tree_block in out.chunks_mut(BLOCK) {
-        let wanted = FAN_OUT.min(range.end.saturating_sub(at)) * BLOCK;
-        let offset = u64::try_from(at).unwrap_or(u64::MAX).saturating_mul(BLOCK_BYTES);
-        let data = &mut buffer[..wanted];
-        let n = fill(file, data, offset).doing("read", path)?;
-        if n != wanted {
+    let mut at = u64::try_from(first).unwrap_or(u64::MAX).saturating_mul(BLOCK_BYTES);
+    for digests in out.chunks_mut(FAN_OUT) {
+        let data = &mut buffer[..digests.len() * BLOCK];
+        let n = fill(file, data, at).doing("read", path)?;
+        if n != data.len() {
             let message = format!("cannot hash {}: it became shorter", path.display());
             return Err(Error::new(Kind::Io, message));
         }
-        for (block, digest) in data.chunks(BLOCK).zip(tree_block.chunks_mut(HASH)) {
-            digest.copy_from_slice(&hash_block(block, hasher));
+        for (block, digest) in data.chunks(BLOCK).zip(digests.iter_mut()) {
+            *digest = hasher.block(block);
         }
-        at += FAN_OUT;
+        at += u64::try_from(n).unwrap_or(0);
     }
     Ok(())
-}
-
-fn hash_level(below: &[u8], hasher: &Sha256) -> Vec<u8> {
-    let mut out: Vec<u8> = below.chunks(BLOCK).flat_map(|block| hash_block(block, hasher)).collect();
-    out.resize(out.len().div_ceil(BLOCK) * BLOCK, 0);
-    out
-}
-
-/// SHA-256 of salt and block; `hasher` has taken the salt.
-fn hash_block(block: &[u8], hasher: &Sha256) -> [u8; HASH] {
-    hasher.clone().chain_update(block).finalize().into()
-}
-
-fn read_block(file: &File, path: &Path) -> Result<Vec<u8>> {
-    let mut block = vec![0; BLOCK];
-    fill(file, &mut block, 0).doing("read", path)?;
-    Ok(block)
-}
-
-fn superblock(data_blocks: u64, salt: &[u8; 32], uuid: &[u8; 16]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(BLOCK);
-    out.extend_from_slice(b"verity\0\0");
-    out.extend_from_slice(&1_u32.to_le_bytes());
-    out.extend_from_slice(&1_u32.to_le_bytes());
-    out.extend_from_slice(uuid);
-    out.extend_from_slice(b"sha256");
-    out.resize(64, 0);
-    out.extend_from_slice(&4096_u32.to_le_bytes());
-    out.extend_from_slice(&4096_u32.to_le_bytes());
-    out.extend_from_slice(&data_blocks.to_le_bytes());
-    out.extend_from_slice(&32_u16.to_le_bytes());
-    out.extend_from_slice(&[0; 6]);
-    out.extend_from_slice(salt);
-    out.resize(BLOCK, 0);
-    out
 }
 
 #[cfg(test)]
@@ -235,7 +174,7 @@ mod tests {
             assert_eq!(Digest(verity.root_hash).to_string(), root_hash, "{blocks}");
             assert_eq!(Digest::of(&verity.tree).to_string(), tree, "{blocks}");
             let length = u64::try_from(verity.tree.len()).unwrap();
-            assert_eq!(tree_bytes(blocks.into()), length);
+            assert_eq!(verity::tree_bytes(blocks.into()), length);
         }
     }
 

@@ -14,4 +14,5 @@ pub mod guid;
 pub mod ipc;
 pub mod layout;
 pub mod slot;
+pub mod verity;
 pub mod version;
