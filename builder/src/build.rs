@@ -37,6 +37,7 @@ use coracle_manifests::{
     Manifest,
     manifest::{Arch as Declared, KernelSource, Root, Source},
 };
+use coracle_format::version::Version;
 use coracle_slots::{COPY_OFFSETS, Record as Slots};
 use locking::Locked;
 use split::Split;
@@ -447,7 +448,8 @@ impl Build<'_> {
         let release = Digest::of(payload.boot);
         let seed = self.step_key("disk", &[release]);
         let selector = self.binaries.selector.read()?;
-        let record = Slots::shipped(release.0).encode();
+        let version = Version::parse(self.manifest.image.version.as_str()).map_or(0, Version::to_u64);
+        let record = Slots::shipped(release.0, version).encode();
         let mut meta = vec![0; usize::try_from(COPY_OFFSETS[1]).unwrap_or(0)];
         meta[..record.len()].copy_from_slice(&record);
         meta.extend_from_slice(&record);

@@ -135,7 +135,7 @@ fn tell_kernel(devices: &Devices, name: &str, disk: &Disk, table: &Table, role: 
         let number = i32::try_from(partition.number).map_err(std::io::Error::other)?;
         let offset = i64::try_from(partition.offset).map_err(std::io::Error::other)?;
         let bytes = i64::try_from(partition.bytes).map_err(std::io::Error::other)?;
-        ioctl::change_partition(disk.file(), change, number, (offset, bytes))
+        ioctl::change_partition(disk.file()?, change, number, (offset, bytes))
     };
     tell().attempt("tell the kernel about", role.label())
 }

@@ -8,7 +8,7 @@ use coracle_format::{
     layout::Role,
     slot::{Arch, Descriptor, Range, Text},
 };
-use coracle_slots::{COPY_BYTES, Record, Slot};
+use coracle_slots::{COPY_BYTES, Held, Record, Slot};
 
 /// The disk the tables of the seeds are made for.
 const DISK_BYTES: u64 = 1 << 30;
@@ -105,9 +105,10 @@ fn live(record: Record) {
 }
 
 pub(super) fn record_seeds() -> Vec<Vec<u8>> {
-    [(true, true), (true, false), (false, false)]
-        .map(|(a, b)| {
-            let record = Record::rebuilt(a, b);
+    let held = |version| Some(Held { release: [7; 32], version });
+    [[held(1), held(2)], [held(1), None], [None, None]]
+        .map(|slots| {
+            let record = Record::rebuilt(slots, None);
             record.begin_boot(record.choose(&[])).encode().to_vec()
         })
         .into()

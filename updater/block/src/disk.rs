@@ -1,6 +1,7 @@
 //! One disk: its partition table, and reads and writes that stay inside a partition.
 
 use crate::error::{Doing, PathError, invalid};
+use crate::medium::Medium;
 use coracle_format::gpt::{self, Geometry, Place, Table};
 use coracle_format::layout::Role;
 use std::fs::{File, OpenOptions};
@@ -21,9 +22,16 @@ pub enum Access {
 #[derive(Debug)]
 pub struct Disk {
     path: PathBuf,
-    file: File,
+    backing: Backing,
     geometry: Geometry,
     bytes: u64,
+}
+
+/// What the bytes are on.
+#[derive(Debug)]
+enum Backing {
+    File(File),
+    Medium(Box<dyn Medium>),
 }
 
 /// A partition of one of our roles.
@@ -60,14 +68,24 @@ pub enum Copies {
 impl Disk {
     /// Opens a disk of `bytes` bytes with logical blocks of `block_bytes`.
     pub fn open(path: &Path, access: Access, block_bytes: u64, bytes: u64) -> Result<Self, PathError> {
-        let block_bytes = u32::try_from(block_bytes)
-            .ok()
-            .filter(|size| matches!(size, 512 | 4096))
-            .ok_or_else(|| invalid(format!("its block size {block_bytes} is neither 512 nor 4096")))
-            .doing("open", path)?;
+        let geometry = geometry(block_bytes, bytes).doing("open", path)?;
         let file =
             OpenOptions::new().read(true).write(access == Access::Write).open(path).doing("open", path)?;
-        Ok(Self { path: path.to_owned(), file, geometry: Geometry::of_bytes(block_bytes, bytes), bytes })
+        Ok(Self { path: path.to_owned(), backing: Backing::File(file), geometry, bytes })
+    }
+
+    /// A disk of `bytes` bytes over something else than a file; `name` stands for its path in messages. This is how code
+    /// that works on a [`Disk`] runs unchanged on a model of a disk with a volatile cache: see `crate::model` (feature
+    /// `model`).
+    pub fn over(
+        medium: Box<dyn Medium>,
+        name: &str,
+        block_bytes: u64,
+        bytes: u64,
+    ) -> Result<Self, PathError> {
+        let path = PathBuf::from(name);
+        let geometry = geometry(block_bytes, bytes).doing("open", &path)?;
+        Ok(Self { path, backing: Backing::Medium(medium), geometry, bytes })
     }
 
     /// Where it was opened.
@@ -75,9 +93,12 @@ impl Disk {
         &self.path
     }
 
-    /// The open file, for what only the kernel can do.
-    pub const fn file(&self) -> &File {
-        &self.file
+    /// The open file, for what only the kernel can do. Fails for a disk that is not on a file.
+    pub fn file(&self) -> io::Result<&File> {
+        match &self.backing {
+            Backing::File(file) => Ok(file),
+            Backing::Medium(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Bytes of the whole disk.
@@ -140,34 +161,60 @@ impl Disk {
         buffer: &mut [u8],
     ) -> Result<(), PathError> {
         place_within(partition, offset, buffer.len())
-            .and_then(|at| self.file.read_exact_at(buffer, at))
+            .and_then(|at| self.read_at(buffer, at))
             .doing("read a partition of", &self.path)
     }
 
     /// Writes all of `bytes` at `offset` of a partition; never a byte outside of it. Not durable before [`Disk::sync`].
     pub fn write_within(&self, partition: &Partition, offset: u64, bytes: &[u8]) -> Result<(), PathError> {
         place_within(partition, offset, bytes.len())
-            .and_then(|at| self.file.write_all_at(bytes, at))
+            .and_then(|at| self.write_at(bytes, at))
             .doing("write a partition of", &self.path)
     }
 
     /// Returns when everything written so far is on the disk.
     pub fn sync(&self) -> Result<(), PathError> {
-        self.file.sync_all().doing("sync", &self.path)
+        match &self.backing {
+            Backing::File(file) => file.sync_all(),
+            Backing::Medium(medium) => medium.sync(),
+        }
+        .doing("sync", &self.path)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match &self.backing {
+            Backing::File(file) => file.read_exact_at(buffer, offset),
+            Backing::Medium(medium) => medium.read_exact_at(buffer, offset),
+        }
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match &self.backing {
+            Backing::File(file) => file.write_all_at(bytes, offset),
+            Backing::Medium(medium) => medium.write_all_at(bytes, offset),
+        }
     }
 
     fn read_blocks(&self, lba: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, self.block_offset(lba)?)
+        self.read_at(buffer, self.block_offset(lba)?)
     }
 
     fn write_blocks(&self, write: &gpt::Write) -> io::Result<()> {
-        self.file.write_all_at(&write.bytes, self.block_offset(write.lba)?)
+        self.write_at(&write.bytes, self.block_offset(write.lba)?)
     }
 
     fn block_offset(&self, lba: u64) -> io::Result<u64> {
         lba.checked_mul(u64::from(self.geometry.block_bytes))
             .ok_or_else(|| invalid("the block is outside of every disk"))
     }
+}
+
+fn geometry(block_bytes: u64, bytes: u64) -> io::Result<Geometry> {
+    let block_bytes = u32::try_from(block_bytes)
+        .ok()
+        .filter(|size| matches!(size, 512 | 4096))
+        .ok_or_else(|| invalid(format!("its block size {block_bytes} is neither 512 nor 4096")))?;
+    Ok(Geometry::of_bytes(block_bytes, bytes))
 }
 
 fn place_within(partition: &Partition, offset: u64, length: usize) -> io::Result<u64> {
@@ -185,10 +232,9 @@ fn place_within(partition: &Partition, offset: u64, length: usize) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meta;
     use coracle_format::gpt::Size;
     use coracle_format::guid::Guid;
-    use coracle_slots::{Record, Slot};
+    use coracle_slots::Record;
 
     const DISK_BYTES: u64 = 16 << 20;
 
@@ -202,7 +248,7 @@ mod tests {
         table.add(Role::Meta, Guid::from_random([2; 16]), Size::Bytes(1 << 20)).unwrap();
         disk.write_table(&table).unwrap();
         let meta = Disk::partition(&table, Role::Meta).unwrap();
-        disk.write_within(&meta, 0, &Record::shipped([7; 32]).encode()).unwrap();
+        disk.write_within(&meta, 0, &Record::shipped([7; 32], 1).encode()).unwrap();
         (directory, disk, table)
     }
 
@@ -217,7 +263,7 @@ mod tests {
     fn a_damaged_copy_is_noticed_and_the_other_one_used() {
         for damaged in [512, DISK_BYTES - 512] {
             let (_keep, disk, table) = image();
-            disk.file().write_all_at(&[0xff; 512], damaged).unwrap();
+            disk.file().unwrap().write_all_at(&[0xff; 512], damaged).unwrap();
             let found = disk.inspect_table().unwrap();
             assert_eq!((found.table, found.copies), (table, Copies::Differ), "block at {damaged}");
         }
@@ -232,22 +278,5 @@ mod tests {
         let error = disk.read_within(&meta, meta.bytes - 1, &mut buffer).unwrap_err();
         assert!(error.source.to_string().contains("outside of the meta partition"));
         assert!(disk.write_within(&meta, u64::MAX, &buffer).is_err());
-    }
-
-    #[test]
-    fn the_slot_record_is_replaced_copy_by_copy() {
-        let (_keep, disk, table) = image();
-        let partition = Disk::partition(&table, Role::Meta).unwrap();
-        let found = meta::read(&disk, &partition).unwrap();
-        assert_eq!((found.copy, found.record.booting()), (0, Slot::A));
-        let next = found.record.begin_boot(found.record.choose(&[]));
-        meta::write(&disk, &partition, &found, &next).unwrap();
-        let after = meta::read(&disk, &partition).unwrap();
-        if next == found.record {
-            // The transition had nothing to record: the newer copy need not win.
-            assert_eq!(after.record, found.record);
-        } else {
-            assert_eq!((after.copy, after.record), (1, next));
-        }
     }
 }

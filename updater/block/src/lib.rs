@@ -8,9 +8,11 @@ pub mod devices;
 pub mod disk;
 pub mod error;
 pub mod file;
+pub mod medium;
 pub mod meta;
 
 pub use devices::{Devices, Origin};
 pub use disk::{Access, Disk, Partition};
 pub use error::{Doing, PathError};
 pub use file::{read_limited, replace_file};
+pub use medium::Medium;

@@ -4,6 +4,7 @@
 //! first byte of the partition, because dm-verity maps its data device from there; so the descriptor stands at the end.
 
 use crate::layout::ALIGNMENT;
+use crate::version::Version;
 use sha2::{Digest, Sha256};
 
 /// Bytes of a block: of the root file system, of dm-verity, and of the descriptor itself.
@@ -139,6 +140,11 @@ impl Descriptor {
             Some(offset) => Some(offset / BLOCK_BYTES * BLOCK_BYTES),
             None => None,
         }
+    }
+
+    /// The version as the slot record keeps it: 0 if it cannot be compared.
+    pub fn version_number(&self) -> u64 {
+        Version::parse(self.version.as_str()).map_or(0, Version::to_u64)
     }
 
     /// Lays out a payload: root at 0, tree behind it, boot artefact on the next multiple of [`ALIGNMENT`].

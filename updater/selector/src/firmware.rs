@@ -2,9 +2,9 @@
 //! own drivers (exclusive opening would disconnect them, and hangs on some firmware).
 #![expect(unsafe_code, reason = "UEFI opens shared protocols only by an unsafe call")]
 
-use alloc::{format, string::String, vec, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 use coracle_format::gpt::Geometry;
-use coracle_selector::{Disk, DiskError, Firmware};
+use coracle_selector::{Disk, DiskError, Firmware, Start};
 use core::time::Duration;
 use uefi::{
     Handle, Result, Status,
@@ -57,18 +57,18 @@ impl Firmware for Uefi {
         &mut self.disk
     }
 
-    fn start(&mut self, image: &[u8]) -> String {
+    fn start(&mut self, image: &[u8]) -> Start {
         let Ok(path) = open::<DevicePath>(self.disk.handle) else {
-            return "the boot disk has no device path".into();
+            return Start::Refused("the boot disk has no device path".into());
         };
         let source = LoadImageSource::FromBuffer { buffer: image, file_path: Some(&path) };
-        match boot::load_image(boot::image_handle(), source) {
+        Start::Refused(match boot::load_image(boot::image_handle(), source) {
             Err(error) => format!("the firmware refuses it ({:?})", error.status()),
             Ok(handle) => match boot::start_image(handle) {
                 Err(error) => format!("it came back ({:?})", error.status()),
                 Ok(()) => "it came back".into(),
             },
-        }
+        })
     }
 
     fn arm_watchdog(&mut self, timeout: Duration) {

@@ -12,25 +12,40 @@ pub use disk::{Disk, DiskError, Places};
 
 use alloc::{format, string::String, vec, vec::Vec};
 use coracle_format::slot::{BLOCK_BYTES, Descriptor};
-use coracle_slots::{COPY_BYTES, COPY_OFFSETS, Found, Reason, Record, Slot};
+use coracle_slots::{COPY_BYTES, COPY_OFFSETS, Found, Held, PAUSE_SECONDS, Reason, Record, Slot};
 use core::time::Duration;
 use sha2::{Digest, Sha256};
 
 /// The largest boot artefact that is read into memory.
 pub const BOOT_BYTES_MAX: u64 = 512 << 20;
-/// The pause before a slot is tried that nothing recommends.
-pub const PAUSE_WHEN_NOTHING_ELIGIBLE: Duration = Duration::from_secs(10);
-/// The pause before the machine is reset because nothing could be started.
-pub const PAUSE_BEFORE_RESET: Duration = Duration::from_secs(30);
 /// How long the firmware may take to get a slot's kernel running before its watchdog resets the machine.
 pub const WATCHDOG: Duration = Duration::from_mins(2);
+
+/// What became of a boot artefact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The firmware refuses it, or it came back; why.
+    Refused(String),
+    /// It runs, or will: the selector has nothing more to do. Only a host that plays the firmware says this.
+    Started,
+}
+
+/// How the selection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selected {
+    /// This slot was started.
+    Slot(Slot),
+    /// None could be: reset the machine.
+    Nothing,
+}
 
 /// What the selector needs of the firmware.
 pub trait Firmware {
     /// The disk the selector was loaded from.
     fn disk(&mut self) -> &mut dyn Disk;
-    /// Hands a boot artefact to the firmware, which judges and starts it. Returns only when that failed, with why.
-    fn start(&mut self, image: &[u8]) -> String;
+    /// Hands a boot artefact to the firmware, which judges and starts it. Where starting does not return, this returns
+    /// only when it failed.
+    fn start(&mut self, image: &[u8]) -> Start;
     /// Resets the machine if nothing was started within `timeout`; not every firmware can.
     fn arm_watchdog(&mut self, timeout: Duration);
     /// Shows a line on the console.
@@ -39,38 +54,63 @@ pub trait Firmware {
     fn pause(&mut self, duration: Duration);
 }
 
-/// Starts a slot; returns when neither could be started, so that the caller resets the machine.
-pub fn select(firmware: &mut dyn Firmware) {
+/// Starts a slot; where the firmware does not return from that, this returns only when neither could be started, so that
+/// the caller resets the machine.
+pub fn select(firmware: &mut dyn Firmware) -> Selected {
     firmware.arm_watchdog(WATCHDOG);
     let places = match Places::find(firmware.disk()) {
         Ok(places) => places,
         Err(error) => {
             firmware.say(&format!("coracle: cannot read the partition table: {error}"));
-            return firmware.pause(PAUSE_BEFORE_RESET);
+            wait(firmware, PAUSE_SECONDS);
+            return Selected::Nothing;
         }
     };
     let mut state = State::load(firmware, places);
     let mut refused: Vec<Slot> = Vec::new();
-    while refused.len() < Slot::ALL.len() {
+    loop {
         let choice = state.record.choose(&refused);
         if refused.contains(&choice.slot) {
             break;
         }
         firmware.say(&format!("coracle: slot {} ({})", choice.slot, choice.reason));
-        if choice.reason == Reason::NothingEligible {
-            firmware.pause(PAUSE_WHEN_NOTHING_ELIGIBLE);
-        }
         state.change(firmware, state.record.begin_boot(choice));
-        let why = match read_boot(firmware.disk(), &state.places, choice.slot) {
+        if choice.reason == Reason::NothingEligible {
+            say_states(firmware, &state.record, &refused);
+            wait(firmware, state.record.pause_seconds());
+        }
+        let started = match read_boot(firmware.disk(), &state.places, choice.slot) {
             Ok(image) => firmware.start(&image),
-            Err(why) => why,
+            Err(why) => Start::Refused(why),
+        };
+        let Start::Refused(why) = started else {
+            return Selected::Slot(choice.slot);
         };
         firmware.say(&format!("coracle: slot {} cannot be started: {why}", choice.slot));
         state.change(firmware, state.record.refuse(choice.slot));
         refused.push(choice.slot);
     }
-    firmware.say("coracle: no slot can be started; resetting");
-    firmware.pause(PAUSE_BEFORE_RESET);
+    state.change(firmware, state.record.back_off());
+    firmware.say("coracle: no slot can be started");
+    wait(firmware, state.record.pause_seconds());
+    Selected::Nothing
+}
+
+/// Says of each slot why it is not usable.
+fn say_states(firmware: &mut dyn Firmware, record: &Record, refused: &[Slot]) {
+    for slot in Slot::ALL {
+        let now = if refused.contains(&slot) { ", cannot be started" } else { "" };
+        firmware.say(&format!("coracle: slot {slot} is {}{now}", record.state(slot)));
+    }
+}
+
+/// Waits without being reset for it.
+fn wait(firmware: &mut dyn Firmware, seconds: u64) {
+    let pause = Duration::from_secs(seconds);
+    firmware.say(&format!("coracle: waiting {seconds} s"));
+    firmware.arm_watchdog(WATCHDOG.saturating_add(pause));
+    firmware.pause(pause);
+    firmware.arm_watchdog(WATCHDOG);
 }
 
 /// The record as it is on disk.
@@ -83,8 +123,8 @@ struct State {
 }
 
 impl State {
-    /// The newest whole copy. When both are unreadable the slot that holds something is taken for the good one, so that
-    /// a machine with a ruined record still starts.
+    /// The newest whole copy. When both are unreadable the record is made anew from what the slots hold, so that a
+    /// machine with a ruined record still starts.
     fn load(firmware: &mut dyn Firmware, places: Places) -> Self {
         let mut copies = [[0; COPY_BYTES]; 2];
         for (copy, offset) in copies.iter_mut().zip(COPY_OFFSETS) {
@@ -97,10 +137,10 @@ impl State {
                 Self { places, record: found.record, stored: true, next_offset: Found::next_offset(&found) }
             }
             Err([first, second]) => {
-                firmware.say(&format!("coracle: no slot record: {first}; {second}"));
-                let holds = |disk: &mut dyn Disk, slot| descriptor(disk, &places, slot).is_ok();
+                firmware.say(&format!("coracle: no slot record (copy 0: {first}; copy 1: {second})"));
                 let disk = firmware.disk();
-                let record = Record::rebuilt(holds(disk, Slot::A), holds(disk, Slot::B));
+                let held = Slot::ALL.map(|slot| held(disk, &places, slot));
+                let record = Record::rebuilt(held, None);
                 Self { places, record, stored: false, next_offset: COPY_OFFSETS[0] }
             }
         }
@@ -132,6 +172,11 @@ fn descriptor(disk: &mut dyn Disk, places: &Places, slot: Slot) -> Result<(u64, 
     disk.read(place.offset + at, &mut block).map_err(|error| format!("{error}"))?;
     let descriptor = Descriptor::parse(&block, place.bytes).map_err(|error| format!("{error}"))?;
     Ok((place.offset, descriptor))
+}
+
+fn held(disk: &mut dyn Disk, places: &Places, slot: Slot) -> Option<Held> {
+    let (_, descriptor) = descriptor(disk, places, slot).ok()?;
+    Some(Held { release: descriptor.boot_digest, version: descriptor.version_number() })
 }
 
 fn read_boot(disk: &mut dyn Disk, places: &Places, slot: Slot) -> Result<Vec<u8>, String> {

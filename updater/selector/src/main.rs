@@ -11,7 +11,9 @@ mod firmware;
 #[uefi::entry]
 fn main() -> uefi::Status {
     match firmware::Uefi::open() {
-        Ok(mut firmware) => coracle_selector::select(&mut firmware),
+        Ok(mut firmware) => match coracle_selector::select(&mut firmware) {
+            coracle_selector::Selected::Slot(_) | coracle_selector::Selected::Nothing => {}
+        },
         Err(error) => uefi::println!("coracle: cannot open the boot disk: {:?}", error.status()),
     }
     uefi::runtime::reset(uefi::runtime::ResetType::COLD, uefi::Status::ABORTED, None)

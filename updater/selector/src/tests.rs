@@ -45,19 +45,17 @@ struct Machine {
     said: Vec<String>,
 }
 
-struct Handover;
-
 impl Firmware for Machine {
     fn disk(&mut self) -> &mut dyn Disk {
         &mut self.disk
     }
 
-    fn start(&mut self, image: &[u8]) -> String {
+    fn start(&mut self, image: &[u8]) -> Start {
         self.started.push(image.to_vec());
         if self.likes.contains(&image) {
-            std::panic::panic_any(Handover);
+            return Start::Started;
         }
-        "the firmware refuses it".to_string()
+        Start::Refused("the firmware refuses it".to_string())
     }
 
     fn arm_watchdog(&mut self, _: Duration) {}
@@ -68,8 +66,6 @@ impl Firmware for Machine {
 
     fn pause(&mut self, _: Duration) {}
 }
-
-extern crate std;
 
 impl Machine {
     /// A disk with slot A holding `a` and slot B holding `b`, and this record in both copies.
@@ -101,17 +97,8 @@ impl Machine {
         self
     }
 
-    fn boot(&mut self) {
-        let this = std::panic::AssertUnwindSafe(&mut *self);
-        let result = std::panic::catch_unwind(|| {
-            let this = this;
-            select(this.0);
-        });
-        if let Err(payload) = result
-            && !payload.is::<Handover>()
-        {
-            std::panic::resume_unwind(payload);
-        }
+    fn boot(&mut self) -> Selected {
+        select(self)
     }
 
     fn record(&mut self) -> Record {
@@ -140,12 +127,12 @@ fn fill(disk: &mut MemoryDisk, at: u64, boot: &[u8]) {
 }
 
 fn trial() -> Record {
-    Record::shipped([1; 32]).written(Slot::B, [2; 32]).unwrap().arm(Slot::B).unwrap()
+    Record::shipped([1; 32], 1).written(Slot::B, [2; 32], 2).unwrap().arm(Slot::B).unwrap()
 }
 
 #[test]
 fn the_shipped_slot_is_started_without_a_write() {
-    let mut machine = Machine::new(Some(Record::shipped([1; 32])), Some(b"one"), None).liking(&[b"one"]);
+    let mut machine = Machine::new(Some(Record::shipped([1; 32], 1)), Some(b"one"), None).liking(&[b"one"]);
     machine.boot();
     assert_eq!(machine.started, [b"one"]);
     assert_eq!(machine.disk.writes, 0);
@@ -191,8 +178,8 @@ fn a_ruined_record_still_starts_the_slot_that_holds_something() {
 
 #[test]
 fn a_machine_without_anything_to_start_says_so_and_comes_back() {
-    let mut machine = Machine::new(Some(Record::shipped([1; 32])), None, None);
+    let mut machine = Machine::new(Some(Record::shipped([1; 32], 1)), None, None);
     machine.boot();
     assert!(machine.started.is_empty());
-    assert_eq!(machine.said.last().unwrap(), "coracle: no slot can be started; resetting");
+    assert_eq!(machine.said.last().unwrap(), "coracle: waiting 10 s");
 }

@@ -1,26 +1,28 @@
 //! The record as bytes: `docs/formats/meta.md`.
 
-use crate::record::{Record, Slot, SlotState, Verdict};
+use crate::blocked::{BLOCKED_MAX, Blocked};
+use crate::fields::{
+    array, encode_slot, encode_verdict, get32, get64, open, parse_slot, parse_verdict, put, seal,
+};
+use crate::record::{Floors, Record, Release, Slot, SlotState, Verdict};
 use core::fmt;
-use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
 /// Bytes of one encoded copy. It fits in one sector of every disk, so a device that writes sectors whole never tears it.
 pub const COPY_BYTES: usize = 512;
 /// Where the two copies stand in the `meta` partition: far apart, so that one bad region does not take both.
 pub const COPY_OFFSETS: [u64; 2] = [0, 512 << 10];
 
-/// Without a lookup table: the selector has to stay small, and 512 bytes are soon summed.
-const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 const MAGIC: [u8; 8] = *b"CORAMETA";
-const VERSION: u32 = 0;
-const CHECKSUM_AT: usize = COPY_BYTES - 4;
 const SLOTS_AT: usize = 32;
 const SLOT_BYTES: usize = 64;
+const FLOORS_AT: usize = 160;
+const BLOCKED_AT: usize = 192;
+const BLOCKED_BYTES: usize = 40;
 
-/// Why bytes are not a record.
+/// Why bytes are not a record, last words or an entry of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotARecord {
-    /// Shorter than [`COPY_BYTES`].
+    /// Too short.
     Truncated,
     /// Another magic number.
     Magic,
@@ -35,11 +37,11 @@ pub enum NotARecord {
 impl fmt::Display for NotARecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Truncated => f.write_str("slot record is truncated"),
-            Self::Magic => f.write_str("no slot record"),
-            Self::Checksum => f.write_str("slot record does not match its checksum"),
-            Self::Version(version) => write!(f, "slot record has unknown version {version}"),
-            Self::Field => f.write_str("slot record holds an undefined value"),
+            Self::Truncated => f.write_str("it is truncated"),
+            Self::Magic => f.write_str("there is none"),
+            Self::Checksum => f.write_str("it does not match its checksum"),
+            Self::Version(version) => write!(f, "it has unknown version {version}"),
+            Self::Field => f.write_str("it holds an undefined value"),
         }
     }
 }
@@ -74,70 +76,74 @@ pub fn parse_copies(first: &[u8], second: &[u8]) -> Result<Found, [NotARecord; 2
 
 /// The record in one copy.
 pub fn parse(bytes: &[u8]) -> Result<Record, NotARecord> {
-    let bytes: &[u8; COPY_BYTES] = bytes.first_chunk().ok_or(NotARecord::Truncated)?;
-    if bytes[..8] != MAGIC {
-        return Err(NotARecord::Magic);
-    }
-    if CRC.checksum(&bytes[..CHECKSUM_AT]).to_le_bytes() != bytes[CHECKSUM_AT..] {
-        return Err(NotARecord::Checksum);
-    }
-    let version = u32::from_le_bytes(array(bytes, 8));
-    if version != VERSION {
-        return Err(NotARecord::Version(version));
-    }
-    let slot = |index: usize| -> Result<(SlotState, [u8; 32]), NotARecord> {
-        let at = SLOTS_AT + index * SLOT_BYTES;
-        let state = parse_state(bytes[at], bytes[at + 1]).ok_or(NotARecord::Field)?;
-        Ok((state, array(bytes, at + 8)))
-    };
-    let (a, b) = (slot(0)?, slot(1)?);
-    Ok(Record {
-        sequence: u64::from_le_bytes(array(bytes, 16)),
-        states: [a.0, b.0],
-        releases: [a.1, b.1],
-        last_good: parse_slot(bytes[24]).ok_or(NotARecord::Field)?,
-        booting: parse_slot(bytes[25]).ok_or(NotARecord::Field)?,
+    let block: &[u8; COPY_BYTES] = open(bytes, MAGIC)?;
+    parse_fields(block).ok_or(NotARecord::Field)
+}
+
+fn parse_fields(block: &[u8; COPY_BYTES]) -> Option<Record> {
+    let at = |slot: Slot| SLOTS_AT + slot.index() * SLOT_BYTES;
+    let state = |slot: Slot| parse_state(block[at(slot)], block[at(slot) + 1]);
+    Some(Record {
+        sequence: get64(block, 16),
+        states: [state(Slot::A)?, state(Slot::B)?],
+        releases: Slot::ALL.map(|slot| array(block, at(slot) + 8)),
+        versions: Slot::ALL.map(|slot| get64(block, at(slot) + 40)),
+        last_good: parse_slot(block[24])?,
+        booting: parse_slot(block[25])?,
+        hold: match block[26] {
+            0 => false,
+            1 => true,
+            _ => return None,
+        },
+        misses: block[27],
+        dry_boots: block[28],
+        floors: Floors {
+            version: get64(block, FLOORS_AT),
+            released: get64(block, FLOORS_AT + 8),
+            epoch: get32(block, FLOORS_AT + 16),
+            root_version: get32(block, FLOORS_AT + 20),
+        },
+        blocked: parse_blocked(&block[BLOCKED_AT..BLOCKED_AT + BLOCKED_MAX * BLOCKED_BYTES])?,
     })
+}
+
+fn parse_blocked(bytes: &[u8]) -> Option<Blocked> {
+    let mut entries: [Option<(Release, Verdict)>; BLOCKED_MAX] = [None; BLOCKED_MAX];
+    for (entry, bytes) in entries.iter_mut().zip(bytes.chunks_exact(BLOCKED_BYTES)) {
+        if bytes[32] != 0 {
+            *entry = Some((array(bytes, 0), parse_verdict(bytes[32])?));
+        }
+    }
+    Some(Blocked::from_entries(entries.into_iter().flatten()))
 }
 
 impl Record {
     /// One copy of the record.
     pub fn encode(&self) -> [u8; COPY_BYTES] {
         let mut out = [0; COPY_BYTES];
-        out[..8].copy_from_slice(&MAGIC);
-        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        out[16..24].copy_from_slice(&self.sequence.to_le_bytes());
+        put(&mut out, 16, &self.sequence.to_le_bytes());
         out[24] = encode_slot(self.last_good);
         out[25] = encode_slot(self.booting);
-        for (index, slot) in Slot::ALL.into_iter().enumerate() {
-            let at = SLOTS_AT + index * SLOT_BYTES;
+        out[26] = u8::from(self.hold);
+        out[27] = self.misses;
+        out[28] = self.dry_boots;
+        for slot in Slot::ALL {
+            let at = SLOTS_AT + slot.index() * SLOT_BYTES;
             (out[at], out[at + 1]) = encode_state(self.state(slot));
-            out[at + 8..at + 40].copy_from_slice(&self.release(slot));
+            put(&mut out, at + 8, &self.release(slot));
+            put(&mut out, at + 40, &self.version(slot).to_le_bytes());
         }
-        let checksum = CRC.checksum(&out[..CHECKSUM_AT]);
-        out[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
+        put(&mut out, FLOORS_AT, &self.floors.version.to_le_bytes());
+        put(&mut out, FLOORS_AT + 8, &self.floors.released.to_le_bytes());
+        put(&mut out, FLOORS_AT + 16, &self.floors.epoch.to_le_bytes());
+        put(&mut out, FLOORS_AT + 20, &self.floors.root_version.to_le_bytes());
+        for (index, (release, verdict)) in self.blocked.entries().enumerate() {
+            let at = BLOCKED_AT + index * BLOCKED_BYTES;
+            put(&mut out, at, &release);
+            out[at + 32] = encode_verdict(verdict);
+        }
+        seal(&mut out, MAGIC);
         out
-    }
-}
-
-fn array<const N: usize>(bytes: &[u8; COPY_BYTES], at: usize) -> [u8; N] {
-    let mut out = [0; N];
-    out.copy_from_slice(&bytes[at..at + N]);
-    out
-}
-
-const fn encode_slot(slot: Slot) -> u8 {
-    match slot {
-        Slot::A => 1,
-        Slot::B => 2,
-    }
-}
-
-const fn parse_slot(byte: u8) -> Option<Slot> {
-    match byte {
-        1 => Some(Slot::A),
-        2 => Some(Slot::B),
-        _ => None,
     }
 }
 
@@ -147,31 +153,18 @@ const fn encode_state(state: SlotState) -> (u8, u8) {
         SlotState::Written => (1, 0),
         SlotState::Trial { starts } => (2, starts),
         SlotState::Good => (3, 0),
-        SlotState::Failed(verdict) => (
-            4,
-            match verdict {
-                Verdict::Panic => 1,
-                Verdict::Deadline => 2,
-                Verdict::Unhealthy => 3,
-                Verdict::NoVerdict => 4,
-                Verdict::Refused => 5,
-            },
-        ),
+        SlotState::Failed(verdict) => (4, encode_verdict(verdict)),
         SlotState::Damaged => (5, 0),
     }
 }
 
-const fn parse_state(code: u8, detail: u8) -> Option<SlotState> {
+fn parse_state(code: u8, detail: u8) -> Option<SlotState> {
     Some(match (code, detail) {
         (0, 0) => SlotState::Empty,
         (1, 0) => SlotState::Written,
         (2, starts) => SlotState::Trial { starts },
         (3, 0) => SlotState::Good,
-        (4, 1) => SlotState::Failed(Verdict::Panic),
-        (4, 2) => SlotState::Failed(Verdict::Deadline),
-        (4, 3) => SlotState::Failed(Verdict::Unhealthy),
-        (4, 4) => SlotState::Failed(Verdict::NoVerdict),
-        (4, 5) => SlotState::Failed(Verdict::Refused),
+        (4, verdict) => SlotState::Failed(parse_verdict(verdict)?),
         (5, 0) => SlotState::Damaged,
         _ => return None,
     })
@@ -188,17 +181,45 @@ mod tests {
             Just(SlotState::Written),
             any::<u8>().prop_map(|starts| SlotState::Trial { starts }),
             Just(SlotState::Good),
-            Just(SlotState::Failed(Verdict::Deadline)),
+            any_verdict().prop_map(SlotState::Failed),
             Just(SlotState::Damaged),
         ]
     }
 
+    fn any_verdict() -> impl Strategy<Value = Verdict> {
+        proptest::sample::select(&Verdict::ALL)
+    }
+
     prop_compose! {
-        fn any_record()(sequence: u64, a in any_state(), b in any_state(), releases: [[u8; 32]; 2], flags: [bool; 2])
-            -> Record
-        {
+        fn any_record()(
+            numbers: [u64; 5],
+            a in any_state(),
+            b in any_state(),
+            releases: [[u8; 32]; 2],
+            flags: [bool; 3],
+            small: [u8; 2],
+            floors: [u32; 2],
+            failed in proptest::collection::vec((any::<[u8; 32]>(), any_verdict()), 0..8),
+        ) -> Record {
             let slot = |flag| if flag { Slot::A } else { Slot::B };
-            Record { sequence, states: [a, b], releases, last_good: slot(flags[0]), booting: slot(flags[1]) }
+            Record {
+                sequence: numbers[0],
+                states: [a, b],
+                releases,
+                versions: [numbers[1], numbers[2]],
+                last_good: slot(flags[0]),
+                booting: slot(flags[1]),
+                hold: flags[2],
+                misses: small[0],
+                dry_boots: small[1],
+                floors: Floors {
+                    version: numbers[3],
+                    released: numbers[4],
+                    epoch: floors[0],
+                    root_version: floors[1],
+                },
+                blocked: Blocked::from_entries(failed.into_iter()),
+            }
         }
     }
 
@@ -226,7 +247,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_noticed() {
-        let good = Record::shipped([9; 32]).encode();
+        let good = Record::shipped([9; 32], 1).encode();
         for bit in 0..COPY_BYTES * 8 {
             let mut damaged = good;
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -236,7 +257,7 @@ mod tests {
 
     #[test]
     fn the_next_write_goes_over_the_older_copy() {
-        let old = Record::shipped([9; 32]);
+        let old = Record::shipped([9; 32], 1);
         let new = old.damage(Slot::B);
         let found = parse_copies(&old.encode(), &new.encode()).unwrap();
         assert_eq!((found.record, found.copy, found.next_offset()), (new, 1, COPY_OFFSETS[0]));

@@ -1,5 +1,6 @@
 //! What the record says.
 
+use crate::blocked::Blocked;
 use core::fmt;
 
 /// One of the two slots.
@@ -20,6 +21,14 @@ impl Slot {
         match self {
             Self::A => Self::B,
             Self::B => Self::A,
+        }
+    }
+
+    /// Its place where both slots stand in a row.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::A => 0,
+            Self::B => 1,
         }
     }
 }
@@ -46,6 +55,37 @@ pub enum Verdict {
     NoVerdict,
     /// The firmware would not load or start its boot artefact.
     Refused,
+    /// The health gate ended without a verdict.
+    Gate,
+    /// An operator went back to the other release while this one was on trial.
+    ByHand,
+}
+
+impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Self; 7] = [
+        Self::Panic,
+        Self::Deadline,
+        Self::Unhealthy,
+        Self::NoVerdict,
+        Self::Refused,
+        Self::Gate,
+        Self::ByHand,
+    ];
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Panic => "panic",
+            Self::Deadline => "deadline",
+            Self::Unhealthy => "unhealthy",
+            Self::NoVerdict => "no verdict",
+            Self::Refused => "refused by firmware",
+            Self::Gate => "health gate ended",
+            Self::ByHand => "rolled back by hand",
+        })
+    }
 }
 
 /// What a slot is good for.
@@ -75,13 +115,7 @@ impl fmt::Display for SlotState {
             Self::Written => f.write_str("written"),
             Self::Trial { starts } => write!(f, "on trial ({starts} starts)"),
             Self::Good => f.write_str("good"),
-            Self::Failed(verdict) => f.write_str(match verdict {
-                Verdict::Panic => "failed (panic)",
-                Verdict::Deadline => "failed (deadline)",
-                Verdict::Unhealthy => "failed (unhealthy)",
-                Verdict::NoVerdict => "failed (no verdict)",
-                Verdict::Refused => "failed (refused by firmware)",
-            }),
+            Self::Failed(verdict) => write!(f, "failed ({verdict})"),
             Self::Damaged => f.write_str("damaged"),
         }
     }
@@ -90,39 +124,109 @@ impl fmt::Display for SlotState {
 /// The SHA-256 of a slot's boot artefact: names the release without trusting any text in it.
 pub type Release = [u8; 32];
 
+/// What no later update may go below. They only rise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Floors {
+    /// Version of the newest committed release, as `coracle_format::version::Version::to_u64`.
+    pub version: u64,
+    /// Security epoch.
+    pub epoch: u32,
+    /// Version of the newest trusted root.
+    pub root_version: u32,
+    /// Newest release date in signed metadata, Unix seconds.
+    pub released: u64,
+}
+
+impl Floors {
+    /// The higher one of each.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            version: self.version.max(other.version),
+            epoch: self.epoch.max(other.epoch),
+            root_version: self.root_version.max(other.root_version),
+            released: self.released.max(other.released),
+        }
+    }
+}
+
+/// What a slot's own descriptor says it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// SHA-256 of the boot artefact.
+    pub release: Release,
+    /// Its version; 0 if it has none that can be compared.
+    pub version: u64,
+}
+
 /// The whole record. Values change only through the transitions in this crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     pub(crate) sequence: u64,
     pub(crate) states: [SlotState; 2],
     pub(crate) releases: [Release; 2],
+    pub(crate) versions: [u64; 2],
     pub(crate) last_good: Slot,
     pub(crate) booting: Slot,
+    pub(crate) hold: bool,
+    pub(crate) misses: u8,
+    pub(crate) dry_boots: u8,
+    pub(crate) floors: Floors,
+    pub(crate) blocked: Blocked,
 }
 
 impl Record {
     /// The record an image ships with: slot A holds `release` and is good, slot B is empty.
-    pub const fn shipped(release: Release) -> Self {
+    pub fn shipped(release: Release, version: u64) -> Self {
         Self {
             sequence: 1,
             states: [SlotState::Good, SlotState::Empty],
             releases: [release, [0; 32]],
+            versions: [version, 0],
             last_good: Slot::A,
             booting: Slot::A,
+            hold: false,
+            misses: 0,
+            dry_boots: 0,
+            floors: Floors { version, ..Floors::default() },
+            blocked: Blocked::NONE,
         }
     }
 
-    /// The record to go on with when both copies are unreadable: every slot that holds something is taken for good, A
-    /// before B. Floors and verdicts are lost with the copies; the machine still starts.
-    pub fn rebuilt(a_holds_something: bool, b_holds_something: bool) -> Self {
-        let state = |holds: bool| if holds { SlotState::Good } else { SlotState::Empty };
-        let slot = if b_holds_something && !a_holds_something { Slot::B } else { Slot::A };
+    /// The record to go on with when both copies are unreadable, from the descriptors that the slots hold (A, B) and
+    /// the slot that is running, if something is. Floors, verdicts and the hold are lost with the copies.
+    ///
+    /// What runs is good. Before anything runs, the *older* of two releases is: it was there when the newer one came,
+    /// so it was committed once. The newer one goes on trial, for nobody knows any more whether it ever was healthy: if
+    /// it is, it commits again; if it is not, the machine falls back. Of two that cannot be told apart, A is the first.
+    pub fn rebuilt(held: [Option<Held>; 2], running: Option<Slot>) -> Self {
+        let version = |slot: Slot| held[slot.index()].map(|held| held.version);
+        let holds = |slot: Slot| version(slot).is_some();
+        let last_good = match running {
+            Some(slot) => slot,
+            None if !holds(Slot::A) && holds(Slot::B) => Slot::B,
+            None if holds(Slot::A) && holds(Slot::B) && version(Slot::B) < version(Slot::A) => Slot::B,
+            None => Slot::A,
+        };
+        let state = |slot: Slot| match version(slot) {
+            _ if running == Some(slot) => SlotState::Good,
+            None => SlotState::Empty,
+            Some(_) if running.is_none() && version(slot) > version(last_good) => {
+                SlotState::Trial { starts: 0 }
+            }
+            Some(_) => SlotState::Good,
+        };
         Self {
             sequence: 0,
-            states: [state(a_holds_something), state(b_holds_something)],
-            releases: [[0; 32]; 2],
-            last_good: slot,
-            booting: slot,
+            states: Slot::ALL.map(state),
+            releases: held.map(|held| held.map_or([0; 32], |held| held.release)),
+            versions: held.map(|held| held.map_or(0, |held| held.version)),
+            last_good,
+            booting: last_good,
+            hold: false,
+            misses: 0,
+            dry_boots: 0,
+            floors: Floors { version: version(last_good).unwrap_or(0), ..Floors::default() },
+            blocked: Blocked::NONE,
         }
     }
 
@@ -133,18 +237,12 @@ impl Record {
 
     /// What `slot` is good for.
     pub const fn state(&self, slot: Slot) -> SlotState {
-        match slot {
-            Slot::A => self.states[0],
-            Slot::B => self.states[1],
-        }
+        self.states[slot.index()]
     }
 
     /// The release in `slot`; zeros when it is empty.
     pub const fn release(&self, slot: Slot) -> Release {
-        match slot {
-            Slot::A => self.releases[0],
-            Slot::B => self.releases[1],
-        }
+        self.releases[slot.index()]
     }
 
     /// The slot that committed last.
@@ -157,18 +255,52 @@ impl Record {
         self.booting
     }
 
+    /// The version in `slot`; 0 when it is empty or its release has none that can be compared.
+    pub const fn version(&self, slot: Slot) -> u64 {
+        self.versions[slot.index()]
+    }
+
+    /// What no update may go below.
+    pub const fn floors(&self) -> Floors {
+        self.floors
+    }
+
+    /// Whether an operator went back by hand: nothing is armed until the hold is released.
+    pub const fn hold(&self) -> bool {
+        self.hold
+    }
+
+    /// Why `release` failed, if it is one of the last [`crate::BLOCKED_MAX`] that did; it is not armed again before
+    /// [`Record::retry`].
+    pub fn blocked(&self, release: &Release) -> Option<Verdict> {
+        self.blocked.verdict(release)
+    }
+
+    /// The releases that failed last, newest first.
+    pub fn all_blocked(&self) -> impl Iterator<Item = (Release, Verdict)> {
+        self.blocked.entries()
+    }
+
+    /// The slot on trial, if there is one.
+    pub fn on_trial(&self) -> Option<Slot> {
+        Slot::ALL.into_iter().find(|slot| matches!(self.state(*slot), SlotState::Trial { .. }))
+    }
+
     pub(crate) const fn with(mut self, slot: Slot, state: SlotState) -> Self {
-        match slot {
-            Slot::A => self.states[0] = state,
-            Slot::B => self.states[1] = state,
-        }
+        self.states[slot.index()] = state;
         self
     }
 
-    pub(crate) const fn with_release(mut self, slot: Slot, release: Release) -> Self {
-        match slot {
-            Slot::A => self.releases[0] = release,
-            Slot::B => self.releases[1] = release,
+    pub(crate) const fn holding(mut self, slot: Slot, release: Release, version: u64) -> Self {
+        self.releases[slot.index()] = release;
+        self.versions[slot.index()] = version;
+        self
+    }
+
+    /// The next sequence number, if anything has changed.
+    pub(crate) fn stamped(mut self, before: Self) -> Self {
+        if self != before {
+            self.sequence = before.sequence.saturating_add(1);
         }
         self
     }
