@@ -8,6 +8,7 @@ mod http;
 mod images;
 mod packages;
 pub mod parsers;
+pub mod powercut;
 mod state;
 
 pub use guest::{Guest, Setup};
