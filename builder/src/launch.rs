@@ -6,13 +6,17 @@ use crate::{
     digest::Hasher,
     error::{Doing as _, Error, Kind, Result},
     floor,
-    image::{inspect::Disk, sparse, uki::Uki},
-    machine::{Accel, Boot, Firmware, Forward, Outside, Protocol, Spec, Vm, spec::Time},
+    image::{inspect::Disk, sparse},
+    machine::{
+        Accel, Boot, Firmware, Forward, Outside, Protocol, Selection, Spec, VarsLock, Vm,
+        selection::take_apart, spec::Time,
+    },
     toolroot::{HostArch, ToolRoot},
 };
 use coracle_format::{layout::Role, slot::Arch};
 use std::{
-    fs,
+    ffi::OsString,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -36,6 +40,19 @@ pub struct Options {
     pub time: Time,
     /// Added to the kernel's command line; only for [`Firmware::Direct`].
     pub cmdline: String,
+    /// The variables that UEFI firmware begins with, for a disk that has none yet; `None`: those that the firmware
+    /// brings. With [`Firmware::UefiSecure`] these are the enrolled keys.
+    pub vars: Option<PathBuf>,
+    /// Where kernel and initramfs are put for [`Firmware::Direct`]; `None`: beside the disk.
+    pub dir: Option<PathBuf>,
+    /// A second disk.
+    pub second_disk: Option<PathBuf>,
+    /// Where every write and flush of the disk is recorded.
+    pub write_log: Option<PathBuf>,
+    /// The unix socket behind the machine's control port.
+    pub control: Option<PathBuf>,
+    /// More arguments for QEMU.
+    pub more: Vec<OsString>,
 }
 
 impl Options {
@@ -50,6 +67,12 @@ impl Options {
             outside: Outside::Reachable,
             time: Time::Host,
             cmdline: String::new(),
+            vars: None,
+            dir: None,
+            second_disk: None,
+            write_log: None,
+            control: None,
+            more: Vec::new(),
         }
     }
 }
@@ -80,30 +103,78 @@ pub fn prepare(
 ) -> Result<Spec> {
     fs::create_dir_all(dir).doing("create directory", dir)?;
     let disk = dir.join("disk.raw");
-    copy_disk(&image.disk, &disk, options.disk_bytes)?;
+    make_disk(image, options, &disk)?;
     reuse(ctx, tools, image, options, &disk)
 }
 
-/// Prepares a machine over a disk that an earlier one has left, in the directory of that disk.
+/// Makes the disk of a new machine: the image's, with what the firmware's variables are when it is new.
+pub fn make_disk(image: &Built, options: &Options, disk: &Path) -> Result<()> {
+    let vars = vars_of(disk);
+    match fs::remove_file(&vars) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).doing("remove", &vars),
+        Ok(()) | Err(_) => {}
+    }
+    copy_disk(&image.disk, disk, options.disk_bytes)
+}
+
+/// Makes the disk of a machine that is switched off larger, as for one that is moved to a larger disk.
+pub fn grow_disk(disk: &Path, bytes: u64) -> Result<()> {
+    let file = fs::OpenOptions::new().write(true).open(disk).doing("open disk", disk)?;
+    let has = file.metadata().doing("inspect", disk)?.len();
+    if bytes < has {
+        let message = format!("{} has {has} bytes and cannot be cut to {bytes}", disk.display());
+        return Err(Error::new(Kind::Usage, message).hint("ask for a larger --disk-size, or leave it out"));
+    }
+    file.set_len(bytes).doing("grow disk", disk)
+}
+
+/// Where the firmware's variables of a machine with this disk are kept: `disk.raw.vars.fd`.
+pub fn vars_of(disk: &Path) -> PathBuf {
+    let mut path = disk.as_os_str().to_owned();
+    path.push(".vars.fd");
+    path.into()
+}
+
+/// Prepares a machine over a disk that an earlier one has left, with the variables that its firmware has left.
 pub fn reuse(ctx: &Context, tools: &ToolRoot, image: &Built, options: &Options, disk: &Path) -> Result<Spec> {
-    let dir = disk.parent().unwrap_or_else(|| Path::new("."));
-    let arch = image.arch();
     let boot = match options.firmware {
-        Firmware::Uefi => uefi(tools, arch, dir)?,
-        Firmware::Direct => direct(disk, &options.cmdline, dir)?,
+        Firmware::Uefi | Firmware::UefiSecure => uefi(tools, image.arch(), options, disk)?,
+        Firmware::Direct => {
+            let beside = || disk.parent().unwrap_or_else(|| Path::new(".")).to_owned();
+            let dir = options.dir.clone().unwrap_or_else(beside);
+            Boot::Selected(Selection { dir, more: options.cmdline.clone() })
+        }
     };
     ctx.check()?;
     Ok(Spec {
-        arch,
-        boot,
         disk: Some(disk.to_owned()),
-        memory_mib: options.memory_mib,
-        cpus: options.cpus,
+        second_disk: options.second_disk.clone(),
+        write_log: options.write_log.clone(),
+        control: options.control.clone(),
         forwards: options.forwards.clone(),
         outside: options.outside,
+        more: options.more.clone(),
+        ..machine(image, options, boot)
+    })
+}
+
+/// A machine without disk and network.
+fn machine(image: &Built, options: &Options, boot: Boot) -> Spec {
+    Spec {
+        arch: image.arch(),
+        boot,
+        disk: None,
+        second_disk: None,
+        write_log: None,
+        control: None,
+        memory_mib: options.memory_mib,
+        cpus: options.cpus,
+        forwards: Vec::new(),
+        outside: Outside::Isolated,
         time: options.time,
         accel: Accel::Tcg,
-    })
+        more: Vec::new(),
+    }
 }
 
 /// A sparse copy of `image` at `disk`, `bytes` long.
@@ -116,37 +187,29 @@ pub fn copy_disk(image: &Path, disk: &Path, bytes: u64) -> Result<()> {
     sparse::duplicate(image, disk, bytes)
 }
 
-fn uefi(tools: &ToolRoot, arch: Arch, dir: &Path) -> Result<Boot> {
-    let (code, vars, package) = match arch {
-        Arch::X86_64 => ("usr/share/OVMF/OVMF_CODE_4M.fd", "usr/share/OVMF/OVMF_VARS_4M.fd", "ovmf"),
-        Arch::Aarch64 => {
-            ("usr/share/AAVMF/AAVMF_CODE.no-secboot.fd", "usr/share/AAVMF/AAVMF_VARS.fd", "qemu-efi-aarch64")
+fn uefi(tools: &ToolRoot, arch: Arch, options: &Options, disk: &Path) -> Result<Boot> {
+    let (package, vars, open, secure) = match arch {
+        Arch::X86_64 => {
+            ("ovmf", "OVMF/OVMF_VARS_4M.fd", "OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_CODE_4M.secboot.fd")
         }
+        Arch::Aarch64 => (
+            "qemu-efi-aarch64",
+            "AAVMF/AAVMF_VARS.fd",
+            "AAVMF/AAVMF_CODE.no-secboot.fd",
+            "AAVMF/AAVMF_CODE.secboot.fd",
+        ),
     };
-    let own = dir.join("vars.fd");
-    let template = tools.file(vars, package)?;
-    fs::copy(&template, &own).doing("copy", &template)?;
-    Ok(Boot::Uefi { code: tools.file(code, package)?, vars: own })
-}
-
-/// Takes kernel, initramfs and command line out of the boot artefact on the disk.
-fn direct(disk: &Path, more: &str, dir: &Path) -> Result<Boot> {
-    let disk = Disk::open(disk)?;
-    let slot = disk
-        .slot(Role::SlotA)?
-        .ok_or_else(|| Error::new(Kind::NotFound, "the disk has nothing in slot A to boot"))?;
-    let bytes = slot.boot()?;
-    let uki = Uki::parse(&bytes)?;
-    let put = |name: &str, bytes: &[u8]| -> Result<PathBuf> {
-        let path = dir.join(name);
-        crate::files::replace(&path, bytes)?;
-        Ok(path)
+    let (code, lock) = match options.firmware {
+        Firmware::UefiSecure => (secure, VarsLock::Firmware),
+        Firmware::Uefi | Firmware::Direct => (open, VarsLock::Open),
     };
-    let mut cmdline = uki.command_line()?.to_owned();
-    if !more.is_empty() {
-        cmdline = format!("{cmdline} {more}");
+    let share = |name: &str| tools.file(&format!("usr/share/{name}"), package);
+    let own = vars_of(disk);
+    if !own.exists() {
+        let template = options.vars.clone().map_or_else(|| share(vars), Ok)?;
+        fs::copy(&template, &own).doing("copy", &template)?;
     }
-    Ok(Boot::Direct { kernel: put("kernel", uki.linux()?)?, initrd: put("initrd", uki.initrd()?)?, cmdline })
+    Ok(Boot::Uefi { code: share(code)?, vars: own, lock })
 }
 
 /// How long the floor may take to say something under an accelerator that works.
@@ -188,20 +251,12 @@ fn boots(ctx: &Context, tools: &ToolRoot, image: &Built, dir: &Path) -> Result<D
 /// The machine of `options` with the image's kernel and command line, and nothing but the probe to run.
 pub fn floor(image: &Built, options: &Options, dir: &Path) -> Result<Spec> {
     fs::create_dir_all(dir).doing("create directory", dir)?;
-    let boot = direct(&image.disk, &options.cmdline, dir)?;
-    let Boot::Direct { kernel, initrd, cmdline } = boot else {
-        return Err(Error::new(Kind::Internal, "the floor boots directly"));
-    };
-    crate::files::replace(&initrd, &floor::initrd(&image.probe)?)?;
-    Ok(Spec {
-        arch: image.arch(),
-        boot: Boot::Direct { kernel, initrd, cmdline },
-        disk: None,
-        memory_mib: options.memory_mib,
-        cpus: options.cpus,
-        forwards: Vec::new(),
-        outside: Outside::Isolated,
-        time: options.time,
-        accel: Accel::Tcg,
-    })
+    let disk = Disk::open(&image.disk)?;
+    let slot = disk
+        .slot(Role::SlotA)?
+        .ok_or_else(|| Error::new(Kind::NotFound, "the image has nothing in slot A to boot"))?;
+    let selection = Selection { dir: dir.to_owned(), more: options.cmdline.clone() };
+    let parts = take_apart(&slot.boot()?, &selection)?;
+    crate::files::replace(&parts.initrd, &floor::initrd(&image.probe)?)?;
+    Ok(machine(image, options, Boot::Direct(parts)))
 }

@@ -1,14 +1,19 @@
 //! Virtual machines that boot what was built: QEMU's command line, its console, its monitor.
 //!
 //! [`spec`] says what the machine is (pure), [`vm`] runs it, [`console`] reads what it says, [`qmp`] presses its buttons.
+//! `keeper` starts QEMU, again after every reset where the host plays the boot selector (`selection`); `memory` is what
+//! survives between the two.
 
 pub mod accel;
 pub mod console;
+mod keeper;
+mod memory;
 pub mod qmp;
+pub(crate) mod selection;
 pub mod spec;
 pub mod vm;
 
 pub use accel::Accel;
 pub use console::{Console, Phase};
-pub use spec::{Boot, Firmware, Forward, Outside, Protocol, Spec};
+pub use spec::{Boot, Firmware, Forward, Outside, Parts, Protocol, Selection, Spec, VarsLock};
 pub use vm::Vm;

@@ -1,13 +1,12 @@
 //! What a machine prints: lines as they come, and the phase lines among them.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Doing as _, Error, Kind, Result};
 use std::{
     collections::VecDeque,
     fs::File,
     io::{BufReader, Read, Write},
     path::{Path, PathBuf},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
-    thread,
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     time::{Duration, Instant},
 };
 
@@ -68,31 +67,11 @@ pub struct Console {
 }
 
 impl Console {
-    /// Reads `source` in a thread of its own and copies every byte to the file `log`.
-    pub fn new(source: impl Read + Send + 'static, log: &Path, mut copy: File) -> Result<Self> {
+    /// A console, and what it is fed by. Every line is copied to the file `log`.
+    pub(super) fn open(log: &Path) -> Result<(Self, Pump)> {
+        let copy = File::create(log).doing("create console log", log)?;
         let (send, lines) = mpsc::channel();
-        let pump = move || {
-            let mut splitter = Splitter::default();
-            for byte in BufReader::new(source).bytes() {
-                let Ok(byte) = byte else { break };
-                if let Some(line) = splitter.push(byte) {
-                    // The log is a copy for people; the machine goes on without it.
-                    drop(writeln!(copy, "{line}"));
-                    if send.send(line).is_err() {
-                        break;
-                    }
-                }
-            }
-            let rest = splitter.take();
-            if !rest.is_empty() {
-                drop(writeln!(copy, "{rest}"));
-                drop(send.send(rest));
-            }
-        };
-        thread::Builder::new().name("console".to_owned()).spawn(pump).map_err(|source| {
-            Error::new(Kind::Internal, "cannot start a thread for the console").because(source)
-        })?;
-        Ok(Self { lines, recent: VecDeque::new(), log: log.to_owned() })
+        Ok((Self { lines, recent: VecDeque::new(), log: log.to_owned() }, Pump { send, copy }))
     }
 
     /// The next line; `None` once the machine has ended. [`Kind::Machine`] if none comes before `deadline`.
@@ -169,6 +148,37 @@ impl Console {
     }
 }
 
+/// What feeds a [`Console`]; the console ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Pump {
+    send: Sender<String>,
+    copy: File,
+}
+
+impl Pump {
+    /// Reads `source` to its end.
+    pub(super) fn read(&mut self, source: impl Read) {
+        let mut splitter = Splitter::default();
+        for byte in BufReader::new(source).bytes() {
+            let Ok(byte) = byte else { break };
+            if let Some(line) = splitter.push(byte) {
+                self.say(&line);
+            }
+        }
+        let rest = splitter.take();
+        if !rest.is_empty() {
+            self.say(&rest);
+        }
+    }
+
+    /// Adds a line.
+    pub(super) fn say(&mut self, line: &str) {
+        // The log is a copy for people, the machine goes on without it; and a console that nobody holds has no readers.
+        drop(writeln!(self.copy, "{line}"));
+        drop(self.send.send(line.to_owned()));
+    }
+}
+
 /// Cuts a byte stream into lines: ends them at `\n`, drops `\r` and terminal control sequences.
 #[derive(Debug, Default)]
 struct Splitter {
@@ -215,8 +225,10 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
 
     fn console(text: &str) -> Console {
-        let copy = tempfile::tempfile().unwrap();
-        Console::new(Cursor::new(text.as_bytes().to_vec()), Path::new("console.log"), copy).unwrap()
+        let dir = tempfile::tempdir().unwrap();
+        let (console, mut pump) = Console::open(&dir.path().join("console.log")).unwrap();
+        pump.read(Cursor::new(text.as_bytes()));
+        console
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::error::{Doing as _, Error, Kind, Result};
 use serde_json::{Value, json};
 use std::{
+    collections::VecDeque,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -17,6 +18,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub struct Qmp {
     stream: BufReader<UnixStream>,
     path: PathBuf,
+    /// Events that came between answers.
+    events: VecDeque<Value>,
 }
 
 impl Qmp {
@@ -24,18 +27,23 @@ impl Qmp {
     pub fn connect(path: &Path) -> Result<Self> {
         let stream = UnixStream::connect(path).doing("connect to the monitor", path)?;
         stream.set_read_timeout(Some(ANSWER)).doing("set up", path)?;
-        let mut this = Self { stream: BufReader::new(stream), path: path.to_owned() };
+        let mut this =
+            Self { stream: BufReader::new(stream), path: path.to_owned(), events: VecDeque::new() };
         this.message()?;
         this.execute("qmp_capabilities", &json!({}))?;
         Ok(this)
     }
 
-    /// Runs a command and returns its answer; events in between are passed over.
+    /// Runs a command and returns its answer; events in between are kept for [`Qmp::shutdown`].
     pub fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
         let request = json!({"execute": command, "arguments": arguments});
         writeln!(self.stream.get_mut(), "{request}").doing("write to the monitor", &self.path)?;
         loop {
             let mut answer = self.message()?;
+            if answer.get("event").is_some() {
+                self.events.push_back(answer);
+                continue;
+            }
             if let Some(value) = answer.get_mut("return") {
                 return Ok(value.take());
             }
@@ -56,6 +64,37 @@ impl Qmp {
     pub fn power_key(&mut self) -> Result<()> {
         let press = |down: bool| json!({"type": "key", "data": {"down": down, "key": {"type": "qcode", "data": "power"}}});
         self.execute("input-send-event", &json!({"events": [press(true), press(false)]})).map(drop)
+    }
+
+    /// Presses the reset button.
+    pub fn reset(&mut self) -> Result<()> {
+        self.execute("system_reset", &json!({})).map(drop)
+    }
+
+    /// Ends QEMU.
+    pub fn quit(&mut self) -> Result<()> {
+        self.execute("quit", &json!({})).map(drop)
+    }
+
+    /// Waits until the machine shuts down or, where QEMU is told to end then, resets, and returns why as QEMU words it:
+    /// `guest-reset`, `host-qmp-system-reset`, `guest-shutdown`, …
+    pub fn shutdown(&mut self) -> Result<String> {
+        let status = self.execute("query-status", &json!({}))?;
+        let past = status["status"] == "shutdown";
+        self.stream.get_ref().set_read_timeout(None).doing("set up", &self.path)?;
+        loop {
+            let event = match self.events.pop_front() {
+                Some(event) => event,
+                // It happened before anybody listened.
+                None if past => return Ok(String::new()),
+                None => self.message()?,
+            };
+            if event["event"] == "SHUTDOWN" {
+                let reason = event["data"]["reason"].as_str().unwrap_or_default().to_owned();
+                self.stream.get_ref().set_read_timeout(Some(ANSWER)).doing("set up", &self.path)?;
+                return Ok(reason);
+            }
+        }
     }
 
     fn message(&mut self) -> Result<Value> {

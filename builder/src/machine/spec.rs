@@ -2,7 +2,7 @@
 
 use super::Accel;
 use crate::error::{Error, Kind, Result};
-use coracle_format::slot::Arch;
+use coracle_format::{device::CONTROL_PORT, slot::Arch};
 use std::{
     ffi::OsString,
     fmt,
@@ -15,7 +15,9 @@ use std::{
 pub enum Firmware {
     /// UEFI firmware loads the selector from the disk.
     Uefi,
-    /// QEMU loads kernel and initramfs itself.
+    /// UEFI firmware that enforces Secure Boot does so.
+    UefiSecure,
+    /// The host plays the selector, and QEMU loads kernel and initramfs itself.
     Direct,
 }
 
@@ -28,16 +30,42 @@ pub enum Boot {
         code: PathBuf,
         /// The variable store, written by the machine.
         vars: PathBuf,
+        /// Whether only the firmware may write the variables.
+        lock: VarsLock,
     },
-    /// The parts of the boot artefact.
-    Direct {
-        /// Kernel image.
-        kernel: PathBuf,
-        /// Initramfs.
-        initrd: PathBuf,
-        /// Kernel command line.
-        cmdline: String,
-    },
+    /// These parts, whatever the disk says. A machine that resets starts them again.
+    Direct(Parts),
+    /// The parts of the slot that the selector chooses on the disk, at every start anew.
+    Selected(Selection),
+}
+
+/// Whether the variable store is protected from what runs on the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VarsLock {
+    /// It is not: firmware without Secure Boot.
+    Open,
+    /// Only the firmware in system management mode writes it: what Secure Boot rests on, on x86.
+    Firmware,
+}
+
+/// The parts of a boot artefact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Kernel image.
+    pub kernel: PathBuf,
+    /// Initramfs.
+    pub initrd: PathBuf,
+    /// Kernel command line.
+    pub cmdline: String,
+}
+
+/// How the host plays the selector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Where the parts of the chosen boot artefact are put.
+    pub dir: PathBuf,
+    /// Added to its command line.
+    pub more: String,
 }
 
 /// TCP or UDP.
@@ -87,6 +115,12 @@ pub struct Spec {
     pub boot: Boot,
     /// The raw disk; written by the machine. `None`: no disk at all.
     pub disk: Option<PathBuf>,
+    /// A second raw disk, behind the first.
+    pub second_disk: Option<PathBuf>,
+    /// Where every write and flush of the disk is recorded (`blklogwrites`).
+    pub write_log: Option<PathBuf>,
+    /// The unix socket behind the machine's control port; QEMU listens there.
+    pub control: Option<PathBuf>,
     /// Memory in MiB.
     pub memory_mib: u32,
     /// Processors.
@@ -99,6 +133,22 @@ pub struct Spec {
     pub time: Time,
     /// Emulated or accelerated.
     pub accel: Accel,
+    /// More arguments for QEMU, as they are.
+    pub more: Vec<OsString>,
+}
+
+/// What the process of one start is given of the host.
+#[derive(Clone, Debug, Default)]
+pub struct Host<'a> {
+    /// The path of the QMP socket to listen on.
+    pub monitor: Option<&'a Path>,
+    /// A second one, of whoever starts the machine again. With it QEMU ends instead of resetting the machine, and waits
+    /// to be told so.
+    pub keeper: Option<&'a Path>,
+    /// The file that is the machine's memory, so that it outlives QEMU.
+    pub memory: Option<&'a Path>,
+    /// Whether the write log goes on where an earlier start has left it.
+    pub append_log: bool,
 }
 
 impl Spec {
@@ -110,23 +160,18 @@ impl Spec {
         }
     }
 
-    /// QEMU's arguments. `monitor` is the path of the QMP socket to listen on.
-    pub fn args(&self, monitor: &Path) -> Vec<OsString> {
+    /// QEMU's arguments. Those of [`Boot::Selected`] have no kernel: it has to be chosen first.
+    pub fn args(&self, host: &Host<'_>) -> Vec<OsString> {
         let mut args = Args::default();
         args.words("-nodefaults -no-user-config -display none -chardev stdio,id=console,signal=off -serial chardev:console");
-        args.joined("-qmp", &["unix:", &comma(monitor), ",server=on,wait=off"]);
-        self.processor(&mut args);
+        for socket in [host.monitor, host.keeper].into_iter().flatten() {
+            args.joined("-qmp", &["unix:", &comma(socket), ",server=on,wait=off"]);
+        }
+        self.processor(host, &mut args);
         args.pair("-m", self.memory_mib.to_string());
         args.pair("-smp", self.cpus.to_string());
         self.boot_args(&mut args);
-        if let Some(disk) = &self.disk {
-            let file = format!(
-                "driver=raw,node-name=disk,file.driver=file,file.filename={},cache.direct=off,discard=unmap",
-                comma(disk)
-            );
-            args.pair("-blockdev", file);
-            args.pair("-device", "virtio-blk-pci,drive=disk,serial=coracle,bootindex=1");
-        }
+        self.disk_args(host, &mut args);
         args.pair("-netdev", self.netdev());
         args.pair("-device", "virtio-net-pci,netdev=net0,romfile=");
         args.pair("-device", "virtio-rng-pci");
@@ -136,11 +181,46 @@ impl Spec {
         }
         args.pair("-device", "virtio-balloon-pci,id=balloon");
         args.pair("-device", "i6300esb");
-        args.pair("-action", "watchdog=reset,panic=none");
+        let kept = if host.keeper.is_some() { ",reboot=shutdown,shutdown=pause" } else { "" };
+        args.joined("-action", &["watchdog=reset,panic=none", kept]);
+        if let Some(socket) = &self.control {
+            args.joined("-chardev", &["socket,id=control,server=on,wait=off,path=", &comma(socket)]);
+            args.pair("-device", "virtio-serial-pci");
+            args.pair("-device", format!("virtserialport,chardev=control,name={CONTROL_PORT}"));
+        }
+        args.0.extend(self.more.iter().cloned());
         args.0
     }
 
-    fn processor(&self, args: &mut Args) {
+    fn disk_args(&self, host: &Host<'_>, args: &mut Args) {
+        let raw = |node: &str, path: &Path| {
+            let path = comma(path);
+            format!(
+                "driver=raw,node-name={node},file.driver=file,file.filename={path},cache.direct=off,discard=unmap"
+            )
+        };
+        if let Some(disk) = &self.disk {
+            args.pair("-blockdev", raw("disk", disk));
+            let drive = if let Some(log) = &self.write_log {
+                let append = if host.append_log { "on" } else { "off" };
+                args.joined("-blockdev", &["driver=file,node-name=log,filename=", &comma(log)]);
+                args.pair(
+                    "-blockdev",
+                    format!("driver=blklogwrites,node-name=logged,file=disk,log=log,log-append={append}"),
+                );
+                "logged"
+            } else {
+                "disk"
+            };
+            args.pair("-device", format!("virtio-blk-pci,drive={drive},serial=coracle,bootindex=1"));
+        }
+        if let Some(disk) = &self.second_disk {
+            args.pair("-blockdev", raw("second", disk));
+            args.pair("-device", "virtio-blk-pci,drive=second,serial=second");
+        }
+    }
+
+    fn processor(&self, host: &Host<'_>, args: &mut Args) {
         let accel = match self.accel {
             Accel::Kvm => "kvm",
             Accel::Tcg => "tcg",
@@ -151,7 +231,18 @@ impl Spec {
             // The generic "max" pays for pointer authentication in software with every call.
             (Arch::Aarch64, Accel::Tcg) => ("virt,gic-version=3", "cortex-a76"),
         };
-        args.pair("-machine", format!("{machine},accel={accel}"));
+        let mut machine = format!("{machine},accel={accel}");
+        if let Some(memory) = host.memory {
+            let (size, path) = (self.memory_mib.to_string(), comma(memory));
+            let parts = ["memory-backend-file,id=ram,share=on,size=", &size, "M,mem-path=", &path];
+            args.joined("-object", &parts);
+            machine.push_str(",memory-backend=ram");
+        }
+        if matches!(self.boot, Boot::Uefi { lock: VarsLock::Firmware, .. }) && self.arch == Arch::X86_64 {
+            machine.push_str(",smm=on");
+            args.pair("-global", "driver=cfi.pflash01,property=secure,value=on");
+        }
+        args.pair("-machine", machine);
         args.pair("-cpu", cpu);
         if self.time == Time::Instructions {
             args.pair("-icount", "shift=1,sleep=off");
@@ -160,7 +251,7 @@ impl Spec {
 
     fn boot_args(&self, args: &mut Args) {
         match &self.boot {
-            Boot::Uefi { code, vars } => {
+            Boot::Uefi { code, vars, lock: _ } => {
                 for (unit, path, readonly) in [(0, code, "on"), (1, vars, "off")] {
                     args.pair(
                         "-drive",
@@ -168,11 +259,12 @@ impl Spec {
                     );
                 }
             }
-            Boot::Direct { kernel, initrd, cmdline } => {
+            Boot::Direct(Parts { kernel, initrd, cmdline }) => {
                 args.pair("-kernel", kernel);
                 args.pair("-initrd", initrd);
                 args.pair("-append", cmdline);
             }
+            Boot::Selected(_) => {}
         }
     }
 
@@ -220,6 +312,7 @@ impl fmt::Display for Firmware {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Uefi => "uefi",
+            Self::UefiSecure => "uefi-secure",
             Self::Direct => "direct",
         })
     }
@@ -231,10 +324,10 @@ impl FromStr for Firmware {
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "uefi" => Ok(Self::Uefi),
+            "uefi-secure" => Ok(Self::UefiSecure),
             "direct" => Ok(Self::Direct),
-            _ => {
-                Err(Error::new(Kind::Usage, format!("unknown firmware {text:?}")).hint("use uefi or direct"))
-            }
+            _ => Err(Error::new(Kind::Usage, format!("unknown firmware {text:?}"))
+                .hint("use uefi, uefi-secure or direct")),
         }
     }
 }
@@ -245,23 +338,27 @@ mod tests {
     fn spec(arch: Arch) -> Spec {
         Spec {
             arch,
-            boot: Boot::Direct {
+            boot: Boot::Direct(Parts {
                 kernel: "/k".into(),
                 initrd: "/i".into(),
                 cmdline: "console=ttyS0 quiet".to_owned(),
-            },
+            }),
             disk: Some("/out,1/disk.raw".into()),
+            second_disk: None,
+            write_log: None,
+            control: None,
             memory_mib: 512,
             cpus: 2,
             forwards: vec![Forward { protocol: Protocol::Tcp, host: 8080, guest: 80 }],
             outside: Outside::Isolated,
             time: Time::Host,
             accel: Accel::Tcg,
+            more: Vec::new(),
         }
     }
 
     fn line(spec: &Spec) -> String {
-        let args = spec.args(Path::new("/run/q"));
+        let args = spec.args(&Host { monitor: Some(Path::new("/run/q")), ..Host::default() });
         args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 

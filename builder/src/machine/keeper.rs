@@ -1,0 +1,293 @@
+//! Who starts QEMU, and starts it again: a machine whose kernel the host chooses comes back from a reset with what the
+//! selector chooses then. One console and one [`super::Vm`] stand for all its starts.
+
+use super::{
+    console::Pump,
+    memory::Memory,
+    qmp::Qmp,
+    selection::{self, Surroundings},
+    spec::{Boot, Host, Spec},
+};
+use crate::{
+    context::Context,
+    error::{Doing as _, Error, Result},
+    tool::{Running, Stdin, Stdout, Tool, Waited},
+    toolroot::ToolRoot,
+};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{ChildStdout, ExitStatus},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// How often something is looked at that does not tell when it changes.
+pub(super) const GLANCE: Duration = Duration::from_millis(20);
+/// Ends what it is told to when its input does: when the process that holds the other end is gone, however it went.
+const WATCH: &str = "while read -r _; do :; done; kill -KILL -- \"-$1\"";
+
+/// What keeper and [`super::Vm`] know of the machine together.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// The QEMU of this start, or of the last.
+    pub(super) qemu: Option<Running>,
+    /// No further start.
+    pub(super) stopping: bool,
+    /// How often QEMU was started.
+    pub(super) starts: u32,
+    /// How the machine ended.
+    pub(super) end: Option<End>,
+}
+
+/// How a machine ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// QEMU ended.
+    Exited(ExitStatus),
+    /// It could not be started again.
+    Failed(Option<Error>),
+}
+
+impl Shared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // A thread that panicked has left nothing half done that matters more than ending QEMU.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells everybody who waits.
+    pub(super) fn tell(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Waits until something changes, at most `limit`.
+    pub(super) fn wait<'g>(&self, guard: MutexGuard<'g, State>, limit: Duration) -> MutexGuard<'g, State> {
+        self.changed.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// Starts the machine.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) ctx: Context,
+    pub(super) tools: ToolRoot,
+    pub(super) spec: Spec,
+    /// Where QEMU's own messages go.
+    pub(super) log: PathBuf,
+    /// The directory of the monitors' sockets.
+    pub(super) sockets: PathBuf,
+    pub(super) shared: Arc<Shared>,
+    pub(super) pump: Pump,
+    memory: Option<Memory>,
+}
+
+/// A started QEMU.
+struct Started {
+    console: ChildStdout,
+    // Held for its input: QEMU is ended when this process is gone.
+    _watch: Running,
+    reset: Option<JoinHandle<Outcome>>,
+    over: Arc<AtomicBool>,
+}
+
+/// What QEMU's shutdown stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// The machine was reset, by whomever.
+    Reset,
+    /// It is off.
+    Off,
+}
+
+impl Keeper {
+    /// A keeper of a machine that was not started yet.
+    pub(super) fn new(
+        (ctx, tools): (&Context, &ToolRoot),
+        spec: &Spec,
+        log: PathBuf,
+        sockets: &Path,
+        pump: Pump,
+    ) -> Result<Self> {
+        let memory = match spec.boot {
+            Boot::Selected(_) => Some(Memory::new(spec.memory_mib)?),
+            Boot::Uefi { .. } | Boot::Direct(_) => None,
+        };
+        if let Some(path) = &spec.write_log {
+            File::create(path).doing("create write log", path)?;
+        }
+        Ok(Self {
+            ctx: ctx.clone(),
+            tools: tools.clone(),
+            spec: spec.clone(),
+            log,
+            sockets: sockets.to_owned(),
+            shared: Arc::default(),
+            pump,
+            memory,
+        })
+    }
+
+    /// Runs the machine to its end, in a thread of its own.
+    pub(super) fn run(mut self) -> Result<JoinHandle<()>> {
+        let first = match self.spec.boot {
+            // What the selector says is for the console, and it may take its time.
+            Boot::Selected(_) => None,
+            Boot::Uefi { .. } | Boot::Direct(_) => self.start()?,
+        };
+        let keep = move || {
+            let end = match self.keep(first) {
+                Ok(status) => End::Exited(status),
+                Err(error) => {
+                    error.render().lines().for_each(|line| self.pump.say(line));
+                    End::Failed(Some(error))
+                }
+            };
+            self.shared.lock().end = Some(end);
+            self.shared.tell();
+        };
+        thread::Builder::new().name("machine".to_owned()).spawn(keep).doing("watch", Path::new("QEMU"))
+    }
+
+    fn keep(&mut self, mut started: Option<Started>) -> Result<ExitStatus> {
+        loop {
+            let Some(qemu) = started.take().map_or_else(|| self.start(), |first| Ok(Some(first)))? else {
+                return Err(crate::context::interrupted());
+            };
+            self.pump.read(qemu.console);
+            qemu.over.store(true, Ordering::Relaxed);
+            let outcome = qemu.reset.map_or(Outcome::Off, |reset| reset.join().unwrap_or(Outcome::Off));
+            let status = self.reap()?;
+            if outcome == Outcome::Off || self.shared.lock().stopping {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// The status of a QEMU that has closed its console.
+    fn reap(&self) -> Result<ExitStatus> {
+        let mut state = self.shared.lock();
+        loop {
+            match state.qemu.as_mut().map(Running::poll).transpose()? {
+                Some(Waited::Exited(status)) => return Ok(status),
+                Some(Waited::Running) => state = self.shared.wait(state, GLANCE),
+                None => return Err(crate::context::interrupted()),
+            }
+        }
+    }
+
+    /// `None`: the machine is to stop.
+    fn start(&mut self) -> Result<Option<Started>> {
+        let Some(spec) = self.chosen()? else {
+            return Ok(None);
+        };
+        let (monitor, keeper) = (self.sockets.join("qmp"), self.sockets.join("keeper"));
+        let memory = self.memory.as_ref().map(Memory::path);
+        let mut state = self.shared.lock();
+        if state.stopping {
+            return Ok(None);
+        }
+        let host = Host {
+            monitor: Some(&monitor),
+            keeper: memory.is_some().then_some(keeper.as_path()),
+            memory: memory.as_deref(),
+            append_log: state.starts > 0,
+        };
+        let mut qemu = Tool::new(&self.tools, spec.program())
+            .args(spec.args(&host))
+            .stdin(Stdin::Closed)
+            .stdout(Stdout::Piped)
+            .log_to(&self.log)
+            .spawn(&self.ctx)?;
+        let console = qemu
+            .take_stdout()
+            .ok_or_else(|| Error::new(crate::error::Kind::Internal, "QEMU was started without a console"))?;
+        let watch = Tool::host("sh")
+            .args(["-c", WATCH, "watch", &qemu.id().to_string()])
+            .stdin(Stdin::Piped)
+            .stdout(Stdout::Log)
+            .log("watch")
+            .spawn(&self.ctx)?;
+        state.qemu = Some(qemu);
+        state.starts = state.starts.saturating_add(1);
+        drop(state);
+        self.shared.tell();
+        let over = Arc::new(AtomicBool::new(false));
+        let reset = memory.is_some().then(|| self.listen(keeper, &over)).transpose()?;
+        Ok(Some(Started { console, _watch: watch, reset, over }))
+    }
+
+    /// The machine with the parts that the selector chooses; it is asked until it starts something.
+    fn chosen(&mut self) -> Result<Option<Spec>> {
+        let Boot::Selected(selection) = &self.spec.boot else {
+            return Ok(Some(self.spec.clone()));
+        };
+        let disk = self.spec.disk.as_deref().unwrap_or_else(|| Path::new("/dev/null"));
+        let mut surroundings = Console { pump: &mut self.pump, shared: &self.shared };
+        while !surroundings.stopping() {
+            if let Some(parts) = selection::choose(selection, disk, &mut surroundings)? {
+                return Ok(Some(Spec { boot: Boot::Direct(parts), ..self.spec.clone() }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits, in a thread of its own, for the machine's shutdown, tells QEMU to end, and says what it was.
+    fn listen(&self, socket: PathBuf, over: &Arc<AtomicBool>) -> Result<JoinHandle<Outcome>> {
+        let (over, shared) = (Arc::clone(over), Arc::clone(&self.shared));
+        let listen = move || {
+            let Some(mut qmp) = connect(&socket, &shared, || over.load(Ordering::Relaxed)) else {
+                return Outcome::Off;
+            };
+            let reason = qmp.shutdown().unwrap_or_default();
+            // It may be gone already.
+            drop(qmp.quit());
+            if reason.ends_with("reset") { Outcome::Reset } else { Outcome::Off }
+        };
+        thread::Builder::new().name("monitor".to_owned()).spawn(listen).doing("watch", Path::new("QEMU"))
+    }
+}
+
+/// A connection to a monitor that may not be there yet; `None` once `over` says that there will be none.
+pub(super) fn connect(socket: &Path, shared: &Shared, over: impl Fn() -> bool) -> Option<Qmp> {
+    while !over() {
+        if let Ok(qmp) = Qmp::connect(socket) {
+            return Some(qmp);
+        }
+        drop(shared.wait(shared.lock(), GLANCE));
+    }
+    None
+}
+
+/// The selector's console and clock.
+struct Console<'a> {
+    pump: &'a mut Pump,
+    shared: &'a Shared,
+}
+
+impl Surroundings for Console<'_> {
+    fn say(&mut self, line: &str) {
+        self.pump.say(line);
+    }
+
+    fn pause(&mut self, duration: Duration) {
+        let end = Instant::now() + duration;
+        let mut state = self.shared.lock();
+        while !state.stopping && Instant::now() < end {
+            state = self.shared.wait(state, end.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.shared.lock().stopping
+    }
+}
