@@ -12,6 +12,7 @@ pub mod qmp;
 pub(crate) mod selection;
 pub mod spec;
 pub mod vm;
+mod write_log;
 
 pub use accel::Accel;
 pub use console::{Console, Phase};

@@ -7,6 +7,7 @@ use super::{
     qmp::Qmp,
     selection::{self, Surroundings},
     spec::{Boot, Host, Spec},
+    write_log::WriteLog,
 };
 use crate::{
     context::Context,
@@ -15,7 +16,6 @@ use crate::{
     toolroot::ToolRoot,
 };
 use std::{
-    fs::File,
     path::{Path, PathBuf},
     process::{ChildStdout, ExitStatus},
     sync::{
@@ -123,7 +123,7 @@ impl Keeper {
             Boot::Uefi { .. } | Boot::Direct(_) => None,
         };
         if let Some(path) = &spec.write_log {
-            File::create(path).doing("create write log", path)?;
+            WriteLog::create(path)?;
         }
         Ok(Self {
             ctx: ctx.clone(),
@@ -200,7 +200,6 @@ impl Keeper {
             monitor: Some(&monitor),
             keeper: memory.is_some().then_some(keeper.as_path()),
             memory: memory.as_deref(),
-            append_log: state.starts > 0,
         };
         let mut qemu = Tool::new(&self.tools, spec.program())
             .args(spec.args(&host))
@@ -232,9 +231,10 @@ impl Keeper {
             return Ok(Some(self.spec.clone()));
         };
         let disk = self.spec.disk.as_deref().unwrap_or_else(|| Path::new("/dev/null"));
+        let write_log = self.spec.write_log.as_deref();
         let mut surroundings = Console { pump: &mut self.pump, shared: &self.shared };
         while !surroundings.stopping() {
-            if let Some(parts) = selection::choose(selection, disk, &mut surroundings)? {
+            if let Some(parts) = selection::choose(selection, (disk, write_log), &mut surroundings)? {
                 return Ok(Some(Spec { boot: Boot::Direct(parts), ..self.spec.clone() }));
             }
         }

@@ -1,7 +1,10 @@
 //! The host plays the boot selector for machines whose kernel QEMU loads itself: the selector's own code, over the file
 //! that is the machine's disk.
 
-use super::spec::{Parts, Selection};
+use super::{
+    spec::{Parts, Selection},
+    write_log::WriteLog,
+};
 use crate::{
     error::{Doing as _, Error, Kind, Result},
     image::uki::Uki,
@@ -28,13 +31,14 @@ pub(super) trait Surroundings {
     fn stopping(&self) -> bool;
 }
 
-/// Lets the selector choose, and takes the boot artefact that it starts apart. `None`: nothing could be started.
+/// Lets the selector choose, and takes the boot artefact that it starts apart. `None`: nothing could be started. What the
+/// selector writes to the disk is added to the recording of its writes, if there is one.
 pub(super) fn choose(
     selection: &Selection,
-    disk: &Path,
+    (disk, write_log): (&Path, Option<&Path>),
     surroundings: &mut dyn Surroundings,
 ) -> Result<Option<Parts>> {
-    let disk = HostDisk::open(disk)?;
+    let disk = HostDisk::open(disk, write_log)?;
     let mut host = Host { disk, selection, surroundings, chosen: None, fault: None };
     select(&mut host);
     match host.fault {
@@ -101,13 +105,15 @@ impl Firmware for Host<'_> {
 struct HostDisk {
     file: File,
     geometry: Geometry,
+    log: Option<WriteLog>,
 }
 
 impl HostDisk {
-    fn open(path: &Path) -> Result<Self> {
+    fn open(path: &Path, write_log: Option<&Path>) -> Result<Self> {
+        let log = write_log.map(WriteLog::open).transpose()?;
         let file = OpenOptions::new().read(true).write(true).open(path).doing("open disk", path)?;
         let bytes = file.metadata().doing("inspect", path)?.len();
-        Ok(Self { file, geometry: Geometry::of_bytes(BLOCK_BYTES, bytes) })
+        Ok(Self { file, geometry: Geometry::of_bytes(BLOCK_BYTES, bytes), log })
     }
 }
 
@@ -121,10 +127,14 @@ impl Disk for HostDisk {
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> std::result::Result<(), DiskError> {
+        let log = self.log.as_mut().map_or(Ok(()), |log| log.write(offset, bytes));
+        log.ok().ok_or(DiskError("the disk's write log cannot be written"))?;
         self.file.write_all_at(bytes, offset).ok().ok_or(DiskError("the disk's file cannot be written"))
     }
 
     fn flush(&mut self) -> std::result::Result<(), DiskError> {
+        let log = self.log.as_mut().map_or(Ok(()), WriteLog::flush);
+        log.ok().ok_or(DiskError("the disk's write log cannot be written"))?;
         self.file.sync_data().ok().ok_or(DiskError("the disk's file cannot be synced"))
     }
 }

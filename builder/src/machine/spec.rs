@@ -117,7 +117,7 @@ pub struct Spec {
     pub disk: Option<PathBuf>,
     /// A second raw disk, behind the first.
     pub second_disk: Option<PathBuf>,
-    /// Where every write and flush of the disk is recorded (`blklogwrites`).
+    /// Where every write and flush of the disk is recorded (`blklogwrites`); what was there is gone.
     pub write_log: Option<PathBuf>,
     /// The unix socket behind the machine's control port; QEMU listens there.
     pub control: Option<PathBuf>,
@@ -147,8 +147,6 @@ pub struct Host<'a> {
     pub keeper: Option<&'a Path>,
     /// The file that is the machine's memory, so that it outlives QEMU.
     pub memory: Option<&'a Path>,
-    /// Whether the write log goes on where an earlier start has left it.
-    pub append_log: bool,
 }
 
 impl Spec {
@@ -171,7 +169,7 @@ impl Spec {
         args.pair("-m", self.memory_mib.to_string());
         args.pair("-smp", self.cpus.to_string());
         self.boot_args(&mut args);
-        self.disk_args(host, &mut args);
+        self.disk_args(&mut args);
         args.pair("-netdev", self.netdev());
         args.pair("-device", "virtio-net-pci,netdev=net0,romfile=");
         args.pair("-device", "virtio-rng-pci");
@@ -192,7 +190,7 @@ impl Spec {
         args.0
     }
 
-    fn disk_args(&self, host: &Host<'_>, args: &mut Args) {
+    fn disk_args(&self, args: &mut Args) {
         let raw = |node: &str, path: &Path| {
             let path = comma(path);
             format!(
@@ -202,11 +200,10 @@ impl Spec {
         if let Some(disk) = &self.disk {
             args.pair("-blockdev", raw("disk", disk));
             let drive = if let Some(log) = &self.write_log {
-                let append = if host.append_log { "on" } else { "off" };
                 args.joined("-blockdev", &["driver=file,node-name=log,filename=", &comma(log)]);
                 args.pair(
                     "-blockdev",
-                    format!("driver=blklogwrites,node-name=logged,file=disk,log=log,log-append={append}"),
+                    "driver=blklogwrites,node-name=logged,file=disk,log=log,log-append=on",
                 );
                 "logged"
             } else {
