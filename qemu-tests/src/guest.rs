@@ -8,7 +8,10 @@ use coracle::{
     machine::{Firmware, Forward, Outside, Phase, Protocol, Vm, vm::Stopped},
 };
 use serde_json::json;
-use std::{net::TcpListener, path::PathBuf};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+};
 
 /// What a test wants of its machine.
 #[derive(Debug)]
@@ -23,21 +26,45 @@ pub struct Setup {
     pub ports: Vec<u16>,
     /// A disk that an earlier machine has left; `None`: a fresh copy of the image.
     pub disk: Option<PathBuf>,
+    /// Processors.
+    pub cpus: u8,
+    /// What its network reaches beside the ports.
+    pub outside: Outside,
+    /// Where everything that it writes to its disk is recorded.
+    pub write_log: Option<PathBuf>,
+    /// A second disk.
+    pub second_disk: Option<PathBuf>,
+    /// Added to the kernel's command line of a machine that starts directly.
+    pub cmdline: String,
 }
 
 impl Setup {
     /// A small machine with these ports.
     pub fn new(firmware: Firmware, ports: &[u16]) -> Self {
-        Self { firmware, memory_mib: 512, disk_bytes: 1 << 30, ports: ports.to_vec(), disk: None }
+        Self {
+            firmware,
+            memory_mib: 512,
+            disk_bytes: 1 << 30,
+            ports: ports.to_vec(),
+            disk: None,
+            cpus: 2,
+            outside: Outside::Isolated,
+            write_log: None,
+            second_disk: None,
+            cmdline: String::new(),
+        }
     }
 }
 
-/// A running machine. Its network reaches nothing but the forwarded ports.
+/// A running machine. Its network reaches nothing but the forwarded ports unless the set-up says otherwise.
 #[derive(Debug)]
 pub struct Guest {
     vm: Vm,
     forwards: Vec<Forward>,
     disk: PathBuf,
+    control: PathBuf,
+    // Held for the control socket: a short path, since socket names have room for 107 bytes.
+    _sockets: tempfile::TempDir,
 }
 
 impl Guest {
@@ -49,8 +76,15 @@ impl Guest {
         options.firmware = setup.firmware;
         options.memory_mib = setup.memory_mib;
         options.disk_bytes = setup.disk_bytes;
-        options.outside = Outside::Isolated;
+        options.cpus = setup.cpus;
+        options.outside = setup.outside;
+        options.write_log.clone_from(&setup.write_log);
+        options.second_disk.clone_from(&setup.second_disk);
+        options.cmdline.clone_from(&setup.cmdline);
         options.forwards = forwards(&setup.ports)?;
+        let sockets = tempfile::Builder::new().prefix("coracle-guest").tempdir()?;
+        let control = sockets.path().join("control");
+        options.control = Some(control.clone());
         let name = image.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let dir = scratch(&name)?.join(test);
         let spec = match &setup.disk {
@@ -59,7 +93,7 @@ impl Guest {
         };
         let disk = spec.disk.clone().context("the machine has no disk")?;
         let vm = Vm::start(&ctx, &tools, &spec, &scratch(&name)?.join(format!("{test}.log")))?;
-        Ok(Self { vm, forwards: options.forwards, disk })
+        Ok(Self { vm, forwards: options.forwards, disk, control, _sockets: sockets })
     }
 
     /// The port of the host that leads to `guest`.
@@ -115,6 +149,11 @@ impl Guest {
         let stopped = self.vm.power_off(STOP, |line| lines.push(line.to_owned()))?;
         ensure!(stopped == Stopped::ByItself, "the machine did not power off:\n{}", lines.join("\n"));
         Ok(lines)
+    }
+
+    /// The socket of its control port.
+    pub fn control(&self) -> &Path {
+        &self.control
     }
 
     /// The disk it writes.
