@@ -4,12 +4,14 @@
 //! from an offset on, in order.
 
 mod file;
+mod http;
 
 use crate::error::{Kind, Result};
 use std::io::{self, Read};
 use std::path::Path;
 
 pub use file::FileSource;
+pub use http::HttpSource;
 
 /// Why a source gives no bytes. `Display` does not contain the cause.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +64,7 @@ pub trait Source {
 /// yet. `rate` caps what is taken from the network, in bytes per second; 0: no limit.
 pub fn of(place: &str, rate: u64) -> Result<Box<dyn Source>, SourceError> {
     if place.starts_with("http://") || place.starts_with("https://") {
-        // The network's own source goes here: made from the address and the rate, its helper process started.
-        let _ = rate;
-        return Err(SourceError::new(Kind::Usage, format!("cannot read {place}: no network source")));
+        return Ok(Box::new(HttpSource::new(place, rate)?));
     }
     if place.contains("://") {
         let message = format!("cannot read {place}: only http:// and https:// addresses are known");
@@ -72,4 +72,28 @@ pub fn of(place: &str, rate: u64) -> Result<Box<dyn Source>, SourceError> {
             .hint("name a file, a block device, or an http(s) address"));
     }
     Ok(Box::new(FileSource::new(Path::new(place))))
+}
+
+/// An address as it may be shown: without user, password and query, which may be secrets.
+pub(crate) fn shown(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_once('/').map_or((rest, ""), |(host, path)| (host, path));
+            let host = host.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}/{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        assert_eq!(shown("https://me:word@updates.example/a@b?token=1#x"), "https://updates.example/a@b");
+        assert_eq!(shown("http://updates.example"), "http://updates.example/");
+    }
 }
