@@ -10,6 +10,8 @@ pub mod error;
 pub mod file;
 pub mod medium;
 pub mod meta;
+#[cfg(any(test, feature = "model"))]
+pub mod model;
 
 pub use devices::{Devices, Origin};
 pub use disk::{Access, Disk, Partition};
