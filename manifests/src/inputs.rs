@@ -3,7 +3,7 @@
 use crate::{
     document::Node,
     fault::Collector,
-    values::{HostPath, Seccomp, quoted},
+    values::{HostPath, OperatorKey, Seccomp, quoted},
 };
 use std::path::Path;
 
@@ -34,6 +34,12 @@ pub(crate) fn check(document: Node<'_, '_>, directory: &Path, faults: &mut Colle
     }
     for (index, table) in document.list("file").enumerate() {
         named.push((format!("file[{index}].source"), table.get("source"), Wanted::File));
+    }
+    let update = document.get("update");
+    named.push(("update.root".to_owned(), update.and_then(|update| update.get("root")), Wanted::File));
+    for (index, node) in document.get("control").iter().flat_map(|control| control.list("keys")).enumerate() {
+        let file = Some(node).filter(|node| matches!(node.value(), Some(OperatorKey::File(_))));
+        named.push((format!("control.keys[{index}]"), file, Wanted::File));
     }
     for (key, node, wanted) in named {
         if let Some(node) = node {

@@ -30,4 +30,4 @@ pub use load::parse;
 pub use lock::Lock;
 pub use manifest::Manifest;
 pub use reference::reference_markdown;
-pub use schema::{CONTAINERS_MAX, FILES_MAX};
+pub use schema::{CHECKS_MAX, CONTAINERS_MAX, FILES_MAX};

@@ -1,11 +1,13 @@
 //! The manifest as the builder reads it: faultless, typed, defaults filled in, paths resolved.
 
 pub use crate::schema::{
-    Arch, Backoff, Flavour, Hardware, Need, NetworkMode, OnFailure, Restart, Root, Suite,
+    Arch, Backoff, Flavour, Gate, Hardware, Need, NetworkMode, OnFailure, Restart, Root, Start, Suite,
+    Transport,
 };
 use crate::values::{
-    Bytes, Capability, EnvName, GuestPath, Hostname, Ipv4Setting, Ipv6Setting, LinkMatch, Millis, Mode,
-    ModuleName, Name, PackageName, Port, Server, Signal, SysctlName, Url, User, Version,
+    Bytes, Capability, Endpoint, EnvName, GuestPath, Hostname, HttpAddress, Ipv4Setting, Ipv6Setting,
+    LinkMatch, Millis, Mode, ModuleName, Name, PackageName, Port, Rate, Server, Signal, SysctlName, Url,
+    User, Version,
 };
 use std::{
     collections::BTreeMap,
@@ -38,6 +40,12 @@ pub struct Manifest {
     pub containers: Vec<Container>,
     /// Files for the machine's root file system, paths unique.
     pub files: Vec<File>,
+    /// How updates are taken; `None`: not at all.
+    pub update: Option<Update>,
+    /// Checks that a new release must pass; none without `update`. Names unique.
+    pub checks: Vec<Check>,
+    /// Who controls the machine; `None`: nobody.
+    pub control: Option<Control>,
 }
 
 /// `[image]`.
@@ -188,6 +196,8 @@ pub struct Container {
     pub network: NetworkMode,
     /// Whether it waits for the network.
     pub needs_network: bool,
+    /// When it starts for the first time.
+    pub start: Start,
     /// Host name inside.
     pub hostname: Hostname,
     /// Signal that asks it to stop; `None`: the image's, else SIGTERM.
@@ -262,6 +272,72 @@ pub enum SeccompProfile {
     /// All.
     Unconfined,
     /// The author's own: JSON, `linux.seccomp` of the OCI runtime specification.
+    File(InputPath),
+}
+
+/// `[update]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// The first trusted root.
+    pub root: InputPath,
+    /// How long a new release may take.
+    pub deadline: Millis,
+    /// How long everything must stay healthy.
+    pub settle: Millis,
+    /// When a new release is kept.
+    pub gate: Gate,
+    /// Most bytes per second from the network; `None`: no limit.
+    pub download_rate: Option<Rate>,
+    /// Most bytes per second to the disk; `None`: no limit.
+    pub write_rate: Option<Rate>,
+}
+
+/// `[[health]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Name.
+    pub name: Name,
+    /// What is done.
+    pub probe: Probe,
+    /// How long one attempt may take.
+    pub timeout: Millis,
+    /// The pause between attempts.
+    pub interval: Millis,
+}
+
+/// What a check does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// A program in a container ends with status 0.
+    Command {
+        /// The container, which exists.
+        container: Name,
+        /// Program and arguments.
+        args: Vec<String>,
+    },
+    /// An address answers well.
+    Http(HttpAddress),
+    /// An address accepts a connection.
+    Tcp(Endpoint),
+    /// A file exists.
+    File(GuestPath),
+}
+
+/// `[control]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// The operators' public keys.
+    pub keys: Vec<ControlKey>,
+    /// Where requests come from, sorted, each once.
+    pub transports: Vec<Transport>,
+}
+
+/// The public key of an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlKey {
+    /// The key itself, Ed25519.
+    Key([u8; 32]),
+    /// A file that has it.
     File(InputPath),
 }
 

@@ -1,5 +1,7 @@
 //! From the manifest as written to the manifest as the builder reads it. The rules have passed before.
 
+mod update;
+
 use crate::{
     manifest::{
         Arch, Container, Debian, File, FileContent, Image, InputPath, Interface, Kernel, KernelSource, Log,
@@ -43,6 +45,9 @@ pub(crate) fn resolve(written: ManifestTable, file: &Path) -> Result<Manifest, B
             .map(|container| resolve_container(container, directory))
             .collect::<Result<_, _>>()?,
         files: resolve_files(written.file, directory)?,
+        update: written.update.as_ref().map(|update| update::resolve_update(update, directory)),
+        checks: written.health.into_iter().map(update::resolve_check).collect::<Result<_, _>>()?,
+        control: written.control.map(|control| update::resolve_control(control, directory)),
     })
 }
 
@@ -137,6 +142,7 @@ fn resolve_container(written: ContainerTable, directory: &Path) -> Result<Contai
         no_new_privileges: written.no_new_privileges,
         network: written.network,
         needs_network: !written.needs.is_empty(),
+        start: written.start,
         hostname,
         stop_signal: written.stop_signal,
         stop_timeout: written.stop_timeout,

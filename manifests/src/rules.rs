@@ -4,6 +4,7 @@
 mod container;
 mod machine;
 mod tree;
+mod update;
 
 use crate::{
     document::Node,
@@ -16,6 +17,7 @@ pub(crate) fn check(document: Node<'_, '_>, faults: &mut Collector<'_>) {
     machine::check(document, faults);
     container::check(document, faults);
     tree::check_machine(document, faults);
+    update::check(document, faults);
 }
 
 /// A container without a source.
@@ -28,6 +30,12 @@ pub(crate) fn no_source(name: &Name) -> Bad {
 pub(crate) fn no_content() -> Bad {
     Bad::new("the file has neither source nor content")
         .hint("add source = \"…\" (a file to copy) or content = \"…\" (its text)")
+}
+
+/// A check without anything to check.
+pub(crate) fn no_probe() -> Bad {
+    Bad::new("the check says nothing to check")
+        .hint("add one of command = [\"…\"], http = \"…\", tcp = \"…\" or file = \"…\"")
 }
 
 /// The name of a container for messages, even if it is missing or faulty.

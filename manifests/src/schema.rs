@@ -3,8 +3,9 @@
 
 mod container;
 mod system;
+mod update;
 
-pub use container::{Backoff, Need, NetworkMode, Restart, Root};
+pub use container::{Backoff, Need, NetworkMode, Restart, Root, Start};
 pub(crate) use container::{ContainerTable, FileTable, LogTable, LogWord, LogWritten, VolumeTable};
 pub(crate) use system::{
     ClockTable, DebianTable, DiskTable, InterfaceTable, KernelTable, NetworkTable, RuntimeTable, SysctlValue,
@@ -12,12 +13,17 @@ pub(crate) use system::{
 };
 pub use system::{Flavour, Hardware, OnFailure, Suite};
 
+pub(crate) use update::{ControlTable, HealthTable, UpdateTable, default_deadline};
+pub use update::{Gate, Transport};
+
 use crate::values::{Name, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most containers of an image.
 pub const CONTAINERS_MAX: usize = 256;
+/// Most `[[health]]` tables.
+pub const CHECKS_MAX: usize = 64;
 /// Most `[[file]]` tables, of the image or of one container.
 pub const FILES_MAX: usize = 1024;
 
@@ -47,6 +53,11 @@ pub(crate) struct ManifestTable {
     #[serde(default)]
     #[schemars(length(max = 1024))]
     pub(crate) file: Vec<FileTable>,
+    pub(crate) update: Option<UpdateTable>,
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub(crate) health: Vec<HealthTable>,
+    pub(crate) control: Option<ControlTable>,
 }
 
 /// Names the image. The only table every manifest has.
@@ -62,7 +73,7 @@ pub(crate) struct ManifestTable {
 pub(crate) struct ImageTable {
     /// The name: of the image, and the first part of the machine's host name.
     pub(crate) name: Name,
-    /// The version, of your choosing.
+    /// The version, of your choosing; with `[update]`, numbers with dots between them.
     pub(crate) version: Version,
     /// The processor architecture it runs on. Any workstation builds either.
     pub(crate) arch: Arch,

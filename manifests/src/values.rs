@@ -1,17 +1,19 @@
 //! Values that a manifest writes as text and the builder reads as types: one parser each, used by the check that
 //! reports faults, by deserialisation and by the reference.
 
+mod address;
 mod identity;
 mod network;
 mod paths;
 mod process;
 mod quantity;
 
+pub use address::{Endpoint, HttpAddress, OperatorKey};
 pub use identity::{KernelArgs, ModuleName, Name, PackageName, Url, Version};
 pub use network::{Hostname, Ipv4Setting, Ipv6Setting, LinkMatch, Port, Protocol, Server};
 pub use paths::{GuestPath, HostPath, Mode};
 pub use process::{Capability, EnvName, Seccomp, Signal, SysctlName, User};
-pub use quantity::{Bytes, Millis};
+pub use quantity::{Bytes, Millis, Rate};
 
 use std::{fmt, str::FromStr};
 
@@ -130,14 +132,16 @@ pub(crate) fn check_form(format: &str, text: &str) -> Result<(), Bad> {
 }
 
 /// Every form with its check.
-pub(crate) fn forms() -> [(&'static str, Check); 26] {
+pub(crate) fn forms() -> [(&'static str, Check); 30] {
     [
         entry::<Bytes>(),
         entry::<Capability>(),
+        entry::<Endpoint>(),
         entry::<EnvName>(),
         entry::<GuestPath>(),
         entry::<HostPath>(),
         entry::<Hostname>(),
+        entry::<HttpAddress>(),
         entry::<Ipv4Setting>(),
         entry::<Ipv6Setting>(),
         entry::<KernelArgs>(),
@@ -146,8 +150,10 @@ pub(crate) fn forms() -> [(&'static str, Check); 26] {
         entry::<Mode>(),
         entry::<ModuleName>(),
         entry::<Name>(),
+        entry::<OperatorKey>(),
         entry::<PackageName>(),
         entry::<Port>(),
+        entry::<Rate>(),
         entry::<Seccomp>(),
         entry::<Server>(),
         entry::<Signal>(),
@@ -190,10 +196,12 @@ mod tests {
         }
         prove::<Bytes>();
         prove::<Capability>();
+        prove::<Endpoint>();
         prove::<EnvName>();
         prove::<GuestPath>();
         prove::<HostPath>();
         prove::<Hostname>();
+        prove::<HttpAddress>();
         prove::<Ipv4Setting>();
         prove::<Ipv6Setting>();
         prove::<KernelArgs>();
@@ -202,8 +210,10 @@ mod tests {
         prove::<Mode>();
         prove::<ModuleName>();
         prove::<Name>();
+        prove::<OperatorKey>();
         prove::<PackageName>();
         prove::<Port>();
+        prove::<Rate>();
         prove::<Seccomp>();
         prove::<Server>();
         prove::<Signal>();

@@ -5,7 +5,7 @@ use crate::{document::Node, fault::Collector, resolve::USUAL_TMPFS, values::Gues
 use std::collections::BTreeSet;
 
 /// What the builder itself writes to the machine's root, what is mounted over it, and links that lead elsewhere.
-const MACHINE_RESERVED: [(&str, &str); 22] = [
+const MACHINE_RESERVED: [(&str, &str); 25] = [
     ("/proc", "the kernel's files are mounted there"),
     ("/sys", "the kernel's files are mounted there"),
     ("/dev", "devices are mounted there"),
@@ -26,6 +26,9 @@ const MACHINE_RESERVED: [(&str, &str); 22] = [
     ("/usr/lib/modules", "the builder writes it; see [kernel] modules"),
     ("/usr/bin/coracle-init", "the builder writes it"),
     ("/usr/bin/coracle-services", "the builder writes it"),
+    ("/usr/bin/coracle-update", "the builder writes it"),
+    ("/usr/share/coracle", "the builder writes it"),
+    ("/system", "the verified root image is mounted there"),
     ("/usr/bin/crun", "the builder writes it"),
     ("/init", "the builder writes it"),
 ];

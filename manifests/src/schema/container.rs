@@ -105,6 +105,9 @@ pub(crate) struct ContainerTable {
     #[serde(default)]
     #[schemars(extend("uniqueItems" = true, "examples" = [["network"]]))]
     pub(crate) needs: Vec<Need>,
+    /// When it starts for the first time.
+    #[serde(default)]
+    pub(crate) start: Start,
     /// Its host name. Default: its name.
     pub(crate) hostname: Option<Hostname>,
     /// The signal that asks it to stop. Default: the OCI image's, else `SIGTERM`.
@@ -273,6 +276,17 @@ pub enum NetworkMode {
     Host,
     /// Its own, empty one: only loopback.
     None,
+}
+
+/// When a container starts for the first time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// As soon as what it needs is up.
+    #[default]
+    AtOnce,
+    /// Once the running release is to stay: for what changes data so that an older release could not read it. It then has no part in deciding whether an update is kept.
+    AfterCommit,
 }
 
 /// What must be up before a container starts.

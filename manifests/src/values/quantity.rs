@@ -56,6 +56,40 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// A number of bytes per second, written with its unit: `"10 MiB/s"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rate(pub u64);
+
+form!(Rate, "rate", ["10 MiB/s", "2 MB/s"], "A size and `/s`: at least 1 kB/s.");
+
+/// The slowest rate; with less, an update would take years.
+const RATE_MIN: u64 = 1000;
+
+impl FromStr for Rate {
+    type Err = Bad;
+
+    fn from_str(text: &str) -> Result<Self, Bad> {
+        let bad = |why: &str| {
+            Bad::new(format!("{} is not a rate: {why}", quoted(text)))
+                .hint("write a size and \"/s\", for example \"10 MiB/s\"")
+        };
+        let size = text.strip_suffix("/s").ok_or_else(|| bad("it does not end with /s"))?;
+        let Ok(Bytes(bytes)) = size.trim_end().parse::<Bytes>() else {
+            return Err(bad("it is not a whole number with a unit"));
+        };
+        if bytes < RATE_MIN {
+            return Err(bad("it is less than 1 kB/s"));
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/s", Bytes(self.0))
+    }
+}
+
 /// A span of time in milliseconds, written with its unit: `"10 s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u32);
@@ -140,6 +174,14 @@ mod tests {
         assert_eq!(Bytes(1_000_000_000).to_string(), "1 GB");
         assert_eq!(Bytes(1025).to_string(), "1025 B");
         assert_eq!(Bytes(0).to_string(), "0 B");
+    }
+
+    #[test]
+    fn a_rate_is_a_size_per_second() {
+        assert_eq!("10 MiB/s".parse(), Ok(Rate(10 << 20)));
+        for bad in ["", "/s", "10 MiB", "10/s", "0 B/s", "999 B/s", "1 MiB/min"] {
+            assert!(bad.parse::<Rate>().is_err(), "{bad}");
+        }
     }
 
     #[test]
