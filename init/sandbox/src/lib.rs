@@ -58,13 +58,7 @@ pub fn drop_to(id: u32, keep: CapabilitySet) -> Result<(), Kept> {
     if !Uid::effective().is_root() {
         return Ok(());
     }
-    for capability in CapabilitySet::all().difference(keep).iter() {
-        match remove_capability_from_bounding_set(capability) {
-            // A capability that this kernel does not know cannot be gained either.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(error) => return Err(kept("shrink the bounding set")(error)),
-        }
-    }
+    shrink_bounding_set(keep)?;
     set_keep_capabilities(true).map_err(kept("keep capabilities over the change of user"))?;
     let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
     setgroups(&[])
@@ -73,6 +67,29 @@ pub fn drop_to(id: u32, keep: CapabilitySet) -> Result<(), Kept> {
         .map_err(kept("become an unprivileged user"))?;
     let sets = CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
     set_capabilities(None, sets).map_err(kept("drop capabilities"))
+}
+
+/// Stays root, with `keep` as the only capabilities; so does every program it starts. Without root (a program tried by hand)
+/// only new privileges are forbidden.
+pub fn confine(keep: CapabilitySet) -> Result<(), Kept> {
+    set_no_new_privs(true).map_err(kept("forbid new privileges"))?;
+    if !Uid::effective().is_root() {
+        return Ok(());
+    }
+    shrink_bounding_set(keep)?;
+    let sets = CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
+    set_capabilities(None, sets).map_err(kept("drop capabilities"))
+}
+
+fn shrink_bounding_set(keep: CapabilitySet) -> Result<(), Kept> {
+    for capability in CapabilitySet::all().difference(keep).iter() {
+        match remove_capability_from_bounding_set(capability) {
+            // A capability that this kernel does not know cannot be gained either.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(kept("shrink the bounding set")(error)),
+        }
+    }
+    Ok(())
 }
 
 /// The process cannot make a file grow, and opens `descriptors` at most at a time. Without capabilities it cannot raise

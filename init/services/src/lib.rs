@@ -1,9 +1,10 @@
-//! What PID 1 supervises, each its own process of one multi-call static binary: network, clock, containers.
+//! What PID 1 supervises, each its own process of one multi-call static binary: network, clock, containers, control.
 #![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod config;
 pub mod containers;
+pub mod control;
 pub mod link;
 pub mod network;
 pub mod privilege;
@@ -17,7 +18,7 @@ use std::io;
 pub enum ServiceError {
     /// The name on the command line is not one of ours.
     #[error(
-        "no service is called `{0}`; use coracle-services <network|clock|containers> (PID 1 starts them)"
+        "no service is called `{0}`; use coracle-services <network|clock|containers|control> (PID 1 starts them)"
     )]
     UnknownService(String),
     /// The device configuration cannot be used.
@@ -64,6 +65,7 @@ pub fn run(name: &str) -> Result<(), ServiceError> {
         "network" => network::run(),
         "clock" => clock::run(),
         "containers" => containers::run(),
+        "control" => control::run(),
         other => Err(ServiceError::UnknownService(other.to_owned())),
     }
 }

@@ -1,4 +1,4 @@
-//! The multi-call entry: `coracle-services <network|clock|containers>`.
+//! The multi-call entry: `coracle-services <network|clock|containers|control>`.
 #![forbid(unsafe_code)]
 
 use std::io::Write as _;
