@@ -1,6 +1,7 @@
 //! Updates on the device: a pure engine, one executor that knows the order of syncs, and the sources bytes come from.
 #![forbid(unsafe_code)]
 
+pub mod baseline;
 pub mod cli;
 pub mod error;
 pub mod executor;
