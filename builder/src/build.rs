@@ -27,17 +27,17 @@ use crate::{
         slot::{Payload, Size},
         uki, verity,
     },
-    kernel::{self, Kernel, ModuleSet},
+    kernel::{self, Kernel, ModuleSet, hardware},
     show,
     toolroot::{Group, ToolRoot},
     tree::{Content, Tree},
 };
 use coracle_format::slot::Arch;
+use coracle_format::version::Version;
 use coracle_manifests::{
     Manifest,
-    manifest::{Arch as Declared, KernelSource, Root, Source},
+    manifest::{Arch as Declared, Control, KernelSource, Root, Source, Transport, Update},
 };
-use coracle_format::version::Version;
 use coracle_slots::{COPY_OFFSETS, Record as Slots};
 use locking::Locked;
 use split::Split;
@@ -57,8 +57,7 @@ const HANGS: &str = "panic=5 oops=panic softlockup_panic=1 nmi_watchdog=panic,1 
 /// A panic is kept with 124 KiB of the log before it: as a rule all of a trial, with the kernel's command line.
 const LAST_WORDS: &str = "pstore.kmsg_bytes=0x1f000 ramoops.record_size=0x20000";
 /// The memory of the crash recorder, then the ring with the log's tail: `docs/explanation/boot.md`.
-const LAST_WORDS_X86_64: &str =
-    "memmap=1M$0x8000000 ramoops.mem_address=0x8000000 ramoops.mem_size=0xe0000 coracle.ring=0x80e0000:0x20000";
+const LAST_WORDS_X86_64: &str = "memmap=1M$0x8000000 ramoops.mem_address=0x8000000 ramoops.mem_size=0xe0000 coracle.ring=0x80e0000:0x20000";
 /// A fixed address would be another machine's device. A coarse alignment keeps the place the same from one release to
 /// the next.
 const LAST_WORDS_AARCH64: &str = "reserve_mem=1M:16M:coracle ramoops.mem_name=coracle";
@@ -179,17 +178,8 @@ fn arch_of(manifest: &Manifest) -> Arch {
 
 fn tool_root(ctx: &Context, locked: &Locked<'_>, group: Group) -> Result<ToolRoot> {
     let packages = locked.packages(&requests::tools(group))?;
-    let mut hasher = Hasher::default();
-    hasher.field(b"tool root 0");
-    for package in &packages {
-        hasher.field(&package.sha256.0);
-    }
-    let unpack = || {
-        locked.fetch(ctx, &packages)?;
-        unpack_all(ctx, &packages)
-    };
     let step = ctx.report.step(format!("tools for {}", group.name()));
-    let (root, origin) = ToolRoot::make(ctx, &hasher.digest(), unpack)?;
+    let (root, origin) = ToolRoot::of_packages(ctx, &packages, || locked.fetch(ctx, &packages))?;
     match origin {
         Origin::Cached => step.done("cached"),
         Origin::Made => step.done(format!("{} packages", packages.len())),
@@ -291,6 +281,7 @@ impl Build<'_> {
             hardware: written.hardware.iter().map(|class| class.name().to_owned()).collect(),
             modules: written.modules.iter().map(|name| name.as_str().to_owned()).collect(),
             needed: if writable { vec!["overlay"] } else { Vec::new() },
+            services: self.manifest.control.iter().flat_map(control_modules).copied().collect(),
         };
         let modules = kernel.modules(self.ctx, &request)?;
         step.done(format!(
@@ -338,13 +329,20 @@ impl Build<'_> {
         let runtime = self.unpacked(requests::RUNTIME)?;
         let parts = root::Parts {
             services: self.binaries.services.clone(),
+            update: self.manifest.update.as_ref().map(|update| self.update(update)).transpose()?,
             runtime: &runtime,
             modules,
             bundles,
             config: config::device(self.manifest, modules.late.clone(), devices, epoch)?,
             packages: record::package_list(&self.locked.lock),
         };
-        root::root(self.manifest, parts)
+        root::root(&self.ctx.cache, self.manifest, parts)
+    }
+
+    /// The updater and whom it trusts.
+    fn update(&self, update: &Update) -> Result<root::Update> {
+        let trust = crate::files::keep(&self.ctx.cache, &update.root.path)?;
+        Ok(root::Update { program: self.binaries.update.clone(), trust })
     }
 
     /// The root image's file, and the key that stands for its bytes.
@@ -480,6 +478,15 @@ impl Build<'_> {
         }
         hasher.digest()
     }
+}
+
+/// The modules that the transports of the control service need.
+fn control_modules(control: &Control) -> impl Iterator<Item = &'static &'static str> + use<> {
+    let modules = |transport: &Transport| match transport {
+        Transport::VirtioSerial => hardware::VIRTIO_SERIAL,
+        Transport::Vsock => hardware::VSOCK,
+    };
+    control.transports.iter().flat_map(modules).collect::<Vec<_>>().into_iter()
 }
 
 fn cached(origin: Origin) -> &'static str {

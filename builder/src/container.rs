@@ -28,7 +28,7 @@ use crate::{
     tree::{Meta, Node, NodeKind, Tree, TreePath},
 };
 use coracle_format::{device, slot::Arch};
-use coracle_manifests::manifest::{Container, Log, Restart, Root, Source};
+use coracle_manifests::manifest::{Container, Log, Restart, Root, Source, Start};
 use mounts::Mounts;
 use process::Process;
 use source::{Image, Wanted};
@@ -127,7 +127,7 @@ fn device(declared: &Container, volumes: Vec<device::Volume>, stop_signal: u8) -
         needs_system: true,
         needs_state: declared.needs_state(),
         needs_network: declared.needs_network,
-        after_commit: false,
+        after_commit: declared.start == Start::AfterCommit,
         stop_signal,
         stop_seconds: declared.stop_timeout.seconds(),
     }

@@ -1,12 +1,20 @@
-//! Output files that appear whole or not at all.
+//! Output files that appear whole or not at all, and input files kept as they were read.
 
-use crate::error::{Doing as _, Result};
+use crate::{
+    cache::Cache,
+    digest::Digest,
+    error::{Doing as _, Result},
+    tree::Content,
+};
 use std::{
     fs,
     io::Write as _,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
+
+/// Largest single file taken from the building machine.
+const INPUT_BYTES_MAX: u64 = 32 << 30;
 
 /// A temporary file beside `path`, on the same file system; gone when dropped, kept by [`commit`].
 pub fn beside(path: &Path) -> Result<tempfile::NamedTempFile> {
@@ -28,6 +36,20 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = beside(path)?;
     file.write_all(bytes).doing("write", path)?;
     commit(file, path)
+}
+
+/// The bytes of a file of the building machine, kept as a cache object: what was read is what is built.
+pub fn keep(cache: &Cache, path: &Path) -> Result<Content> {
+    let mut file = fs::File::open(path).doing("open", path)?;
+    let (digest, bytes) = Digest::of_reader(&mut file).doing("read", path)?;
+    if let Some(object) = cache.object(&digest) {
+        return Ok(Content::file(&object, bytes, digest));
+    }
+    let mut file = fs::File::open(path).doing("open", path)?;
+    let digest = cache.insert(&mut file, INPUT_BYTES_MAX)?;
+    let object = cache.object_path(&digest);
+    let bytes = fs::metadata(&object).doing("inspect", &object)?.len();
+    Ok(Content::file(&object, bytes, digest))
 }
 
 fn directory_of(path: &Path) -> PathBuf {

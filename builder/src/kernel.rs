@@ -44,6 +44,8 @@ pub struct Request {
     pub modules: Vec<String>,
     /// Modules that the image's own parts need before the root image is announced: `overlay` for writable roots.
     pub needed: Vec<&'static str>,
+    /// Modules that drive what the image's own services use, where there is such a device.
+    pub services: Vec<&'static str>,
 }
 
 /// The modules of an image.
@@ -225,6 +227,12 @@ fn wanted(request: &Request) -> Result<Vec<Wanted>> {
         name: (*name).to_owned(),
         stage: Stage::Early,
         when: When::Always,
+        origin: Origin::Table,
+    }));
+    wanted.extend(request.services.iter().map(|name| Wanted {
+        name: (*name).to_owned(),
+        stage: Stage::Late,
+        when: When::Device,
         origin: Origin::Table,
     }));
     Ok(wanted)

@@ -35,8 +35,13 @@ pub struct ToolRoot {
 }
 
 impl ToolRoot {
-    /// The tool root of these packages, which the cache must have: unpacked the first time, kept in the cache afterwards.
-    pub fn of_packages(ctx: &Context, packages: &[Package]) -> Result<Self> {
+    /// The tool root of these packages: unpacked the first time, kept in the cache afterwards. Before they are unpacked,
+    /// `fetch` sees to it that the cache has them.
+    pub fn of_packages(
+        ctx: &Context,
+        packages: &[Package],
+        fetch: impl FnOnce() -> Result<()>,
+    ) -> Result<(Self, Origin)> {
         let mut digests: Vec<Digest> = packages.iter().map(|package| package.sha256).collect();
         digests.sort_unstable();
         digests.dedup();
@@ -45,8 +50,10 @@ impl ToolRoot {
         for digest in &digests {
             hasher.field(&digest.0);
         }
-        let (root, _) = Self::make(ctx, &hasher.digest(), || debian::unpack_all(ctx, packages))?;
-        Ok(root)
+        Self::make(ctx, &hasher.digest(), || {
+            fetch()?;
+            debian::unpack_all(ctx, packages)
+        })
     }
 
     /// The tool root `key` for programs of this machine: unpacked from what `tree` returns the first time, kept in the

@@ -53,7 +53,7 @@ fn open_workshop() -> Result<Workshop> {
     let host = archive.index(&ctx, HostArch::current()?.debian())?;
     let packages = host.resolve(&Group::Build.request())?;
     fetch_all(&ctx, archive.mirrors(), &packages)?;
-    let tools = ToolRoot::of_packages(&ctx, &packages)?;
+    let (tools, _) = ToolRoot::of_packages(&ctx, &packages, || Ok(()))?;
     let [stub, arm_stub] = STUBS.map(|(arch, path)| {
         let package = archive.index(&ctx, arch)?.resolve(&Request::only(["systemd-boot-efi"]))?;
         fetch_all(&ctx, archive.mirrors(), &package)?;

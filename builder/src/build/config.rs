@@ -1,10 +1,15 @@
 //! The device configuration, compiled from the manifest.
 
+use super::local;
 use crate::error::{Error, Kind, Result};
-use coracle_format::device::{self, Clock, Container, DeviceConfig, EarlyConfig, Module, OnFailure};
+use coracle_format::device::{
+    self, Check, Clock, Container, Control, DeviceConfig, EarlyConfig, Gate, Module, OnFailure, Probe,
+    Transport, Update,
+};
 use coracle_manifests::{
     device_network, device_ntp,
-    manifest::{Manifest, OnFailure as Written},
+    manifest::{self as written, Manifest, OnFailure as Written},
+    values::{HttpAddress, Rate},
 };
 
 /// How long the initramfs waits for the disk.
@@ -16,7 +21,8 @@ pub(super) fn early(modules: Vec<Module>) -> Result<Vec<u8>> {
     device::encode(&config).ok_or_else(too_large)
 }
 
-/// The part in the root, encoded. `epoch` is the newest signed date of the build: the clock's floor.
+/// The part in the root, encoded. `epoch` is the newest signed date of the build: the clock's floor. The operators'
+/// keys are read from the files that have them.
 pub(super) fn device(
     manifest: &Manifest,
     modules: Vec<Module>,
@@ -40,11 +46,57 @@ pub(super) fn device(
         clock: Clock { floor: epoch, ntp: device_ntp(manifest) },
         containers,
         stop_seconds: seconds(system.stop_timeout.0),
-        update: None,
-        checks: Vec::new(),
-        control: None,
+        update: manifest.update.as_ref().map(update),
+        checks: manifest.checks.iter().map(check).collect(),
+        control: manifest.control.as_ref().map(control).transpose()?,
     };
     device::encode(&config).ok_or_else(too_large)
+}
+
+fn update(written: &written::Update) -> Update {
+    let rate = |rate: Option<Rate>| rate.map_or(0, |rate| rate.0);
+    Update {
+        deadline_seconds: written.deadline.seconds(),
+        settle_seconds: written.settle.seconds(),
+        gate: match written.gate {
+            written::Gate::Healthy => Gate::Healthy,
+            written::Gate::NoWorse => Gate::NoWorse,
+        },
+        download_rate: rate(written.download_rate),
+        write_rate: rate(written.write_rate),
+    }
+}
+
+fn check(written: &written::Check) -> Check {
+    let probe = match written.probe.clone() {
+        written::Probe::Command { container, args } => {
+            Probe::Command { container: container.as_str().to_owned(), args }
+        }
+        written::Probe::Http(HttpAddress { server, path }) => {
+            Probe::Http { host: server.host.as_str().to_owned(), port: server.port, path }
+        }
+        written::Probe::Tcp(server) => {
+            Probe::Tcp { host: server.host.as_str().to_owned(), port: server.port }
+        }
+        written::Probe::File(path) => Probe::File { path: path.as_str().to_owned() },
+    };
+    Check {
+        name: written.name.as_str().to_owned(),
+        probe,
+        timeout_ms: written.timeout.0,
+        interval_ms: written.interval.0,
+    }
+}
+
+fn control(written: &written::Control) -> Result<Control> {
+    let transport = |transport: &written::Transport| match transport {
+        written::Transport::VirtioSerial => Transport::VirtioSerial,
+        written::Transport::Vsock => Transport::Vsock,
+    };
+    Ok(Control {
+        keys: local::keys(written)?,
+        transports: written.transports.iter().map(transport).collect(),
+    })
 }
 
 fn too_large() -> Error {

@@ -3,12 +3,12 @@
 use crate::{
     digest::Digest,
     error::{Doing as _, Error, Kind, Result},
-    tree::Content,
 };
+use coracle_format::control::{KEY_BYTES, parse_key};
 use coracle_manifests::{
     Manifest,
     lock::LockedFile,
-    manifest::{FileContent, InputPath, KernelSource, SeccompProfile, Source},
+    manifest::{Control, ControlKey, FileContent, InputPath, KernelSource, SeccompProfile, Source},
 };
 use std::{
     fs::{self, File},
@@ -16,8 +16,8 @@ use std::{
     path::Path,
 };
 
-/// Files up to this size are held in memory; larger ones are read again when the image is written.
-const IN_MEMORY_BYTES: u64 = 1 << 20;
+/// The largest file of operators' keys.
+const KEY_FILE_BYTES_MAX: u64 = 64 << 10;
 /// How deep a named directory of inputs may be.
 const DEPTH_MAX: usize = 64;
 
@@ -42,6 +42,11 @@ pub(super) fn named(manifest: &Manifest) -> Vec<&InputPath> {
     out.extend(files.into_iter().filter_map(|file| match &file.content {
         FileContent::Source(input) => Some(input),
         FileContent::Text(_) => None,
+    }));
+    out.extend(manifest.update.iter().map(|update| &update.root));
+    out.extend(manifest.control.iter().flat_map(|control| &control.keys).filter_map(|key| match key {
+        ControlKey::File(input) => Some(input),
+        ControlKey::Key(_) => None,
     }));
     out
 }
@@ -92,13 +97,54 @@ pub(super) fn walk(
     Ok(())
 }
 
-/// The content of a local file, identified by its bytes.
-pub(super) fn file(path: &Path) -> Result<Content> {
-    let mut handle = File::open(path).doing("open", path)?;
-    let bytes = handle.metadata().doing("inspect", path)?.len();
-    if bytes <= IN_MEMORY_BYTES {
-        return Ok(Content::from(std::fs::read(path).doing("read", path)?));
+/// The operators' keys, those in files among them: one a line, `#` begins a comment.
+pub(super) fn keys(control: &Control) -> Result<Vec<[u8; KEY_BYTES]>> {
+    let mut out = Vec::new();
+    for key in &control.keys {
+        match key {
+            ControlKey::Key(key) => out.push(*key),
+            ControlKey::File(input) => out.extend(keys_in(&input.path)?),
+        }
     }
-    let (digest, bytes) = Digest::of_reader(&mut handle).doing("read", path)?;
-    Ok(Content::file(path, bytes, digest))
+    out.sort_unstable();
+    out.dedup();
+    Ok(out)
+}
+
+fn keys_in(path: &Path) -> Result<Vec<[u8; KEY_BYTES]>> {
+    let bad = |why: String| {
+        let message = format!("{} has no operator's key: {why}", path.display());
+        Error::new(Kind::Usage, message).hint("a public key is a line of ed25519: and 64 hexadecimal digits")
+    };
+    if fs::metadata(path).doing("inspect", path)?.len() > KEY_FILE_BYTES_MAX {
+        return Err(bad(format!("it has more than {KEY_FILE_BYTES_MAX} bytes")));
+    }
+    let text = fs::read_to_string(path).doing("read", path)?;
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.split('#').next().unwrap_or(line)));
+    let keys = lines.filter(|(_, line)| !line.trim().is_empty()).map(|(number, line)| {
+        let word = line.split_whitespace().next().unwrap_or(line);
+        parse_key(word).ok_or_else(|| bad(format!("line {number} is something else")))
+    });
+    let keys: Vec<_> = keys.collect::<Result<_>>()?;
+    if keys.is_empty() { Err(bad("it is empty".to_owned())) } else { Ok(keys) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_has_keys_and_comments_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("operator.pub");
+        let key = format!("ed25519:{}", "0a".repeat(32));
+        let read = |text: &str| {
+            crate::files::replace(&path, text.as_bytes()).unwrap();
+            keys_in(&path)
+        };
+        assert_eq!(read(&format!("# operators\n\n{key} # at night\n")).unwrap(), [[10; KEY_BYTES]]);
+        for text in ["", "# none\n", "-----BEGIN PRIVATE KEY-----\n", &key[..71]] {
+            assert_eq!(read(text).unwrap_err().kind(), Kind::Usage, "{text}");
+        }
+    }
 }

@@ -175,7 +175,8 @@ pub(super) fn key(manifest: &Manifest, lock: &Lock, binaries: &Programs, probe: 
         .to_toml()
         .map_err(|source| Error::new(Kind::Internal, "cannot write the lock").because(source))?;
     hasher.field(lock.as_bytes());
-    for content in [&binaries.init, &binaries.services, &binaries.selector] {
+    let update = manifest.update.is_some().then_some(&binaries.update);
+    for content in [&binaries.init, &binaries.services, &binaries.selector].into_iter().chain(update) {
         hasher.field(&content.identity().0);
     }
     for input in local::named(manifest) {

@@ -6,12 +6,13 @@ use super::{
     split::{Split, in_memory_container, split},
 };
 use crate::{
+    cache::Cache,
     container::{BUNDLES, Bundle},
     error::Result,
     kernel::ModuleSet,
     tree::{Content, Meta, Node, NodeKind, Tree, TreePath},
 };
-use coracle_format::device::{DEVICE_PATH, EARLY_PATH};
+use coracle_format::device::{DEVICE_PATH, EARLY_PATH, TRUST_ROOT_PATH};
 use coracle_manifests::manifest::{File, FileContent, Manifest};
 
 /// Where an image names the packages it is made of: one line each, `group name version architecture`.
@@ -25,6 +26,8 @@ const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 pub(super) struct Parts<'a> {
     /// The services.
     pub(super) services: Content,
+    /// What takes updates, in images that take any.
+    pub(super) update: Option<Update>,
     /// The merged packages with runtime and state tools.
     pub(super) runtime: &'a Tree,
     /// Kernel modules that are loaded from the root.
@@ -37,9 +40,18 @@ pub(super) struct Parts<'a> {
     pub(super) packages: String,
 }
 
+/// What an image that takes updates has more than others. It is on the verified image: nothing needs it before that is
+/// there.
+pub(super) struct Update {
+    /// The updater.
+    pub(super) program: Content,
+    /// The first trusted root.
+    pub(super) trust: Content,
+}
+
 /// The root file system, in its two parts: the services, the container runtime, the configuration and small containers
 /// are in memory.
-pub(super) fn root(manifest: &Manifest, parts: Parts<'_>) -> Result<Split> {
+pub(super) fn root(cache: &Cache, manifest: &Manifest, parts: Parts<'_>) -> Result<Split> {
     let mut tree = Tree::new();
     for dir in MOUNT_POINTS {
         tree.dir(dir, 0o755)?;
@@ -49,6 +61,10 @@ pub(super) fn root(manifest: &Manifest, parts: Parts<'_>) -> Result<Split> {
         tree.symlink(name, &format!("usr/{name}"))?;
     }
     tree.file("usr/bin/coracle-services", 0o755, parts.services)?;
+    if let Some(update) = parts.update {
+        tree.file("usr/bin/coracle-update", 0o755, update.program)?;
+        tree.file(TRUST_ROOT_PATH, 0o644, update.trust)?;
+    }
     elf::pick(parts.runtime, &DEVICE_PROGRAMS, &mut tree)?;
     tree.merge(&TreePath::default(), &parts.modules.late_files)?;
     tree.file(DEVICE_PATH, 0o644, parts.config)?;
@@ -58,7 +74,7 @@ pub(super) fn root(manifest: &Manifest, parts: Parts<'_>) -> Result<Split> {
         tree.merge(&TreePath::default(), &bundle.tree)?;
     }
     for file in &manifest.files {
-        put(&mut tree, file)?;
+        put(cache, &mut tree, file)?;
     }
     tree.merge(&TreePath::default(), &parts.modules.early_files)?;
     let early = |path: &TreePath| parts.modules.early_files.get(path).is_some_and(is_no_directory);
@@ -144,10 +160,10 @@ pub(super) fn os_release(name: &str, version: &str) -> String {
     )
 }
 
-fn put(tree: &mut Tree, file: &File) -> Result<()> {
+fn put(cache: &Cache, tree: &mut Tree, file: &File) -> Result<()> {
     let content = match &file.content {
         FileContent::Text(text) => Content::from(text.as_str()),
-        FileContent::Source(input) => super::local::file(&input.path)?,
+        FileContent::Source(input) => crate::files::keep(cache, &input.path)?,
     };
     let meta = Meta::root(file.mode.0).owned(file.uid, file.gid);
     tree.insert(TreePath::new(file.path.as_str())?, Node { meta, kind: NodeKind::File(content) })

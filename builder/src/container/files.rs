@@ -3,16 +3,11 @@
 use super::resolve;
 use crate::{
     cache::Cache,
-    digest::Digest,
-    error::{Doing, Error, Kind, Result},
-    tree::{Content, Meta, Node, NodeKind, Tree, TreePath},
+    error::{Error, Kind, Result},
+    files::keep,
+    tree::{Meta, Node, NodeKind, Tree, TreePath},
 };
 use coracle_manifests::manifest::{File, FileContent};
-use std::{fs, path::Path};
-
-/// Largest single file taken from the building machine.
-const FILE_BYTES_MAX: u64 = 32 << 30;
-
 /// Puts the manifest's files in. Links on the way are followed inside the tree; a link at the end is replaced.
 pub fn put_all(cache: &Cache, tree: &mut Tree, files: &[File]) -> Result<()> {
     for file in files {
@@ -67,20 +62,6 @@ pub fn directory(tree: &mut Tree, path: &str) -> Result<TreePath> {
         }
     }
     Ok(path)
-}
-
-/// The bytes of a file of the building machine, kept as a cache object: what was read is what is built.
-pub fn keep(cache: &Cache, path: &Path) -> Result<Content> {
-    let mut file = fs::File::open(path).doing("open", path)?;
-    let (digest, bytes) = Digest::of_reader(&mut file).doing("read", path)?;
-    if let Some(object) = cache.object(&digest) {
-        return Ok(Content::file(&object, bytes, digest));
-    }
-    let mut file = fs::File::open(path).doing("open", path)?;
-    let digest = cache.insert(&mut file, FILE_BYTES_MAX)?;
-    let object = cache.object_path(&digest);
-    let bytes = fs::metadata(&object).doing("inspect", &object)?.len();
-    Ok(Content::file(&object, bytes, digest))
 }
 
 #[cfg(test)]

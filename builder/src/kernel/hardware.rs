@@ -86,6 +86,11 @@ pub const RECORDERS: &[Wish] = &[
     wish("pretimeout_panic", Stage::Late, When::Always),
 ];
 
+/// What leads to the control service: the virtio-serial port.
+pub const VIRTIO_SERIAL: &[&str] = &["virtio_console"];
+/// What leads to the control service: vsock, by the hypervisor's kind.
+pub const VSOCK: &[&str] = &["vmw_vsock_virtio_transport", "vmw_vsock_vmci_transport", "hv_sock"];
+
 /// The classes.
 pub const CLASSES: &[Class] = &[
     Class {

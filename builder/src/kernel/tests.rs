@@ -63,7 +63,12 @@ fn context() -> (tempfile::TempDir, Context) {
 }
 
 fn virtio() -> Request {
-    Request { hardware: vec!["virtio".into()], modules: vec!["wg".into()], needed: Vec::new() }
+    Request {
+        hardware: vec!["virtio".into()],
+        modules: vec!["wg".into()],
+        needed: Vec::new(),
+        services: Vec::new(),
+    }
 }
 
 #[test]
@@ -142,7 +147,12 @@ fn modules_of_another_release_are_refused() {
 fn an_unknown_class_is_an_error_that_lists_the_classes() {
     let (_dir, ctx) = context();
     let kernel = Kernel::from_package(&ctx, &Digest::of(b"deb"), || Ok(package())).unwrap();
-    let request = Request { hardware: vec!["toaster".into()], modules: Vec::new(), needed: Vec::new() };
+    let request = Request {
+        hardware: vec!["toaster".into()],
+        modules: Vec::new(),
+        needed: Vec::new(),
+        services: Vec::new(),
+    };
     let error = kernel.modules(&ctx, &request).unwrap_err();
     assert!(error.hint_text().unwrap().contains("virtio, nvme"), "{error:?}");
 }

@@ -62,8 +62,8 @@ fn check_update_times(update: Node<'_, '_>, faults: &mut Collector<'_>) {
 }
 
 fn check_health<'d, 't>(document: Node<'d, 't>, faults: &mut Collector<'_>) {
-    let named = |container: Node<'d, 't>| Some((container.get("name")?.text()?, container));
-    let containers: BTreeMap<&str, Node<'_, '_>> = document.list("container").filter_map(named).collect();
+    let by_name = |container: Node<'d, 't>| Some((container.get("name")?.text()?, container));
+    let containers: BTreeMap<&str, Node<'_, '_>> = document.list("container").filter_map(by_name).collect();
     let mut names = BTreeSet::new();
     for (index, check) in document.list("health").enumerate() {
         let key = format!("health[{index}]");

@@ -2,12 +2,10 @@
 
 use super::{Image, blobs};
 use crate::{
-    container::{
-        files,
-        layers::{Layers, NODES_MAX, Whiteouts},
-    },
+    container::layers::{Layers, NODES_MAX, Whiteouts},
     context::Context,
     error::{Doing, Error, Kind, Result},
+    files,
     tree::{Meta, Node, NodeKind, Tree, TreePath},
 };
 use std::{
