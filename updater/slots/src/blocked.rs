@@ -3,7 +3,7 @@
 use crate::record::{Release, Verdict};
 
 /// How many failed releases are remembered; a further one displaces the one that failed longest ago.
-pub const BLOCKED_MAX: usize = 6;
+pub const BLOCKED_MAX: usize = 4;
 
 /// Newest first, without gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +54,10 @@ mod tests {
 
     #[test]
     fn a_further_release_displaces_the_oldest_one() {
-        let list = (0..=6).fold(Blocked::NONE, |list, number| list.with([number; 32], Verdict::Panic));
+        let list = (0..=4).fold(Blocked::NONE, |list, number| list.with([number; 32], Verdict::Panic));
         assert_eq!(list.verdict(&[0; 32]), None);
         assert_eq!(list.verdict(&[1; 32]), Some(Verdict::Panic));
-        assert_eq!(list.verdict(&[6; 32]), Some(Verdict::Panic));
+        assert_eq!(list.verdict(&[4; 32]), Some(Verdict::Panic));
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub const TRIAL_STARTS: u8 = 3;
 /// The first pause before a slot is tried that nothing recommends, seconds. It doubles with each such boot in a row.
 pub const PAUSE_SECONDS: u64 = 10;
 /// The longest such pause, seconds.
-pub const PAUSE_SECONDS_MAX: u64 = 600;
+pub const PAUSE_SECONDS_MAX: u64 = 320;
 /// As many dry boots make the longest pause; more are not counted, so that nothing is written for them.
 const DRY_BOOTS_MAX: u8 = 6;
 

@@ -99,7 +99,7 @@ pub struct Entry {
     /// The verdict, where there is one.
     pub verdict: Option<Verdict>,
     /// More in words; may be empty.
-    pub detail: Text<160>,
+    pub detail: Text<128>,
 }
 
 impl Entry {
@@ -172,4 +172,118 @@ pub fn next(ring: &[u8], mut entry: Entry) -> (u64, Entry) {
 fn place_of(sequence: u64) -> usize {
     let entries = u64::try_from(ENTRIES).unwrap_or(1);
     usize::try_from(sequence % entries).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate alloc;
+    use super::*;
+    use alloc::{vec, vec::Vec};
+    use proptest::prelude::*;
+
+    fn sample() -> Entry {
+        let mut entry = Entry::new(Event::Failed, Slot::B, [3; 32]);
+        entry.version = Text::cut("1.2.3");
+        entry.verdict = Some(Verdict::Deadline);
+        entry.detail = Text::cut("no commit after 120 s");
+        entry
+    }
+
+    /// A ring after this many entries.
+    fn ring(entries: usize) -> Vec<u8> {
+        let mut ring = vec![0; HISTORY_BYTES];
+        for number in entries.saturating_sub(ENTRIES)..entries {
+            let entry = Entry { sequence: u64::try_from(number + 1).unwrap(), ..sample() };
+            let at = place_of(entry.sequence) * ENTRY_BYTES;
+            ring[at..at + ENTRY_BYTES].copy_from_slice(&entry.encode());
+        }
+        ring
+    }
+
+    fn append(ring: &mut [u8], entry: Entry) {
+        let (offset, entry) = next(ring, entry);
+        let at = usize::try_from(offset - HISTORY_OFFSET).unwrap();
+        ring[at..at + ENTRY_BYTES].copy_from_slice(&entry.encode());
+    }
+
+    fn sequences(ring: &[u8]) -> Vec<u64> {
+        let mut out: Vec<u64> = entries(ring).map(|entry| entry.sequence).collect();
+        out.sort_unstable();
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_survives_the_round_trip(
+            numbers: [u64; 2], event in 0..EVENTS.len(), release: [u8; 32], verdict in 0..8_u8, text in ".{0,200}"
+        ) {
+            let entry = Entry {
+                sequence: numbers[0],
+                event: EVENTS[event].0,
+                slot: Slot::A,
+                release,
+                version: Text::cut(&text),
+                at: numbers[1],
+                verdict: parse_verdict(verdict),
+                detail: Text::cut(&text),
+            };
+            prop_assert_eq!(parse(&entry.encode()), Ok(entry));
+        }
+
+        #[test]
+        fn a_torn_write_costs_at_most_the_entry_it_goes_over(before in 0..300_usize, cut in 0..=ENTRY_BYTES) {
+            let mut ring = ring(before);
+            let old = sequences(&ring);
+            let (offset, entry) = next(&ring, sample());
+            let at = usize::try_from(offset - HISTORY_OFFSET).unwrap();
+            ring[at..at + cut].copy_from_slice(&entry.encode()[..cut]);
+            let kept = if before < ENTRIES { &old[..] } else { &old[1..] };
+            let after = sequences(&ring);
+            prop_assert!(after.iter().filter(|sequence| **sequence != entry.sequence).count() >= kept.len());
+            prop_assert!(kept.iter().all(|sequence| after.contains(sequence)));
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_never_an_entry(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert!(parse(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn a_full_ring_forgets_the_oldest_entry() {
+        let mut ring = ring(127);
+        for _ in 0..3 {
+            append(&mut ring, sample());
+        }
+        assert_eq!(sequences(&ring), (3..=130).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn an_entry_that_stands_where_it_does_not_belong_is_left_out() {
+        let mut ring = vec![0; HISTORY_BYTES];
+        append(&mut ring, sample());
+        let copy: Vec<u8> = ring[ENTRY_BYTES..2 * ENTRY_BYTES].to_vec();
+        ring[5 * ENTRY_BYTES..6 * ENTRY_BYTES].copy_from_slice(&copy);
+        assert_eq!(sequences(&ring), [1]);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let good = sample().encode();
+        for bit in 0..ENTRY_BYTES * 8 {
+            let mut damaged = good;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            parse(&damaged).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn undefined_values_are_no_entry() {
+        for (at, value) in [(32, 0), (32, 12), (33, 0), (34, 8), (97, 0)] {
+            let mut block = sample().encode();
+            block[at] = value;
+            seal(&mut block, MAGIC);
+            assert_eq!(parse(&block), Err(NotARecord::Field), "byte {at}");
+        }
+    }
 }

@@ -24,3 +24,9 @@ pub use choice::{Choice, PAUSE_SECONDS, PAUSE_SECONDS_MAX, Reason, TRIAL_STARTS}
 pub use record::{Floors, Held, Record, Release, Slot, SlotState, Verdict};
 pub use text::Text;
 pub use transition::{MISSES_MAX, Obstacle, RefusedTransition};
+
+/// Where the ring with the tail of the kernel log stands in the `meta` partition, on machines without reserved memory
+/// for it: `docs/formats/meta.md`.
+pub const RING_OFFSET: u64 = 256 << 10;
+/// Bytes of that ring.
+pub const RING_BYTES: usize = 128 << 10;

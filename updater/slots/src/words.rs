@@ -156,3 +156,66 @@ pub fn parse_copies(first: &[u8], second: &[u8]) -> Option<FoundWords> {
         (Err(_), Err(_)) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate alloc;
+    use super::*;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    fn sample() -> LastWords {
+        LastWords::new(Slot::B, [5; 32], Verdict::Unhealthy, "container-web", "ended with code 1")
+            .at_ms(61_000)
+    }
+
+    proptest! {
+        #[test]
+        fn words_survive_the_round_trip(log in proptest::collection::vec(any::<u8>(), 0..5000), text in ".{0,200}") {
+            let words = LastWords::new(Slot::A, [6; 32], Verdict::Panic, &text, &text).with_log(&log);
+            let parsed = parse(&words.encode_after(None)).unwrap();
+            prop_assert!(log.ends_with(parsed.log()));
+            prop_assert_eq!((parsed.stage, parsed.reason), (words.stage, words.reason));
+            prop_assert_eq!(parsed.log(), words.log());
+        }
+
+        #[test]
+        fn a_torn_copy_leaves_the_other(cut in 0..=WORDS_BYTES) {
+            let old = sample().encode_after(None);
+            let found = parse_copies(&old, &[]).unwrap();
+            let new = sample().with_log(b"more\n").encode_after(Some(&found));
+            let mut torn = old;
+            torn[..cut].copy_from_slice(&new[..cut]);
+            let after = parse_copies(&old, &torn).unwrap().words;
+            prop_assert!(after.log().is_empty() || after.log() == b"more\n");
+        }
+    }
+
+    #[test]
+    fn the_last_whole_lines_are_kept() {
+        let lines: Vec<u8> = (0..1000).flat_map(|_| *b"0123456789abcde\n").collect();
+        let words = sample().with_log(&lines);
+        assert_eq!(words.log().len(), LOG_BYTES / 16 * 16);
+        assert!(words.log().starts_with(b"0123"));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let good = sample().with_log(b"kernel line\n").encode_after(None);
+        for bit in (0..WORDS_BYTES * 8).step_by(7) {
+            let mut damaged = good;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            parse(&damaged).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn undefined_values_are_no_words() {
+        for (at, value) in [(32, 3), (33, 0), (33, 9), (35, 0xff), (97, 0)] {
+            let mut block = sample().encode_after(None);
+            block[at] = value;
+            seal(&mut block, MAGIC);
+            assert_eq!(parse(&block), Err(NotARecord::Field), "byte {at}");
+        }
+    }
+}
