@@ -14,18 +14,22 @@
 //! off. Every stop is ordered; see [`supervisor`].
 
 pub mod cmdline;
+pub mod crash;
 pub mod early;
 pub mod fault;
 pub mod glob;
 pub mod hex;
 pub mod job;
+pub mod journal;
 pub mod kmsg;
 pub mod modules;
 pub mod phase;
 pub mod power;
+pub mod ring;
 pub mod root;
+pub mod running;
 pub mod supervisor;
-#[expect(unsafe_code, reason = "ioctls have no safe wrapper")]
+#[expect(unsafe_code, reason = "ioctls and physical memory have no safe wrapper")]
 pub mod sys;
 pub mod system;
 pub mod uevent;
@@ -34,7 +38,7 @@ use std::process::ExitCode;
 
 /// Runs the part that this process is for. As PID 1 it never returns.
 pub fn start() -> ExitCode {
-    power::reboot_on_panic();
+    power::report_panics();
     if std::process::id() != 1 {
         return job::run(std::env::args_os().skip(1));
     }

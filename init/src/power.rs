@@ -89,12 +89,8 @@ fn sync_within(milliseconds: u64) -> Result<(), Fault> {
     }
 }
 
-/// A panic of PID 1 would be a panic of the kernel: report it and reboot instead. There is no known way to get here.
-pub fn reboot_on_panic() {
-    std::panic::set_hook(Box::new(|panic| {
-        kmsg::log(Level::Error, &panic.to_string());
-        if std::process::id() == 1 {
-            now(Stop::Reboot)
-        }
-    }));
+/// Reports a panic of ours. One of PID 1 becomes a panic of the kernel, which keeps the log and reboots. There is no known
+/// way to get here.
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| kmsg::log(Level::Error, &panic.to_string())));
 }

@@ -1,7 +1,9 @@
 //! Short-lived children of PID 1 for what may block: `coracle-init job NAME`.
 
+use super::trial::JUDGING_MS;
 use crate::kmsg::{self, Level};
 use crate::sys::spawn::{Program, spawn};
+use coracle_slots::Verdict;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -16,6 +18,16 @@ pub(super) enum Kind {
     Drivers,
     /// Save the seed, sync, unmount the state file system.
     Release,
+    /// Keep the tail of the kernel log through a reset, until it is killed.
+    Journal,
+    /// Tell what the runs before this one tell.
+    Review,
+    /// Wait until the running release is committed on the disk.
+    Trial,
+    /// Write down that the running release has failed.
+    Verdict(Verdict),
+    /// Write down that the running root image is damaged.
+    Damaged,
 }
 
 impl Kind {
@@ -25,7 +37,28 @@ impl Kind {
             Self::State => "state",
             Self::Drivers => "drivers",
             Self::Release => "release",
+            Self::Journal => "journal",
+            Self::Review => "review",
+            Self::Trial => "trial",
+            Self::Verdict(_) => "verdict",
+            Self::Damaged => "damaged",
         }
+    }
+
+    fn arguments(self) -> Vec<&'static str> {
+        let mut arguments = vec!["coracle-init", "job", self.word()];
+        if let Self::Verdict(verdict) = self {
+            arguments.push(match verdict {
+                Verdict::Deadline => "deadline",
+                Verdict::Gate => "gate",
+                Verdict::Unhealthy
+                | Verdict::Panic
+                | Verdict::NoVerdict
+                | Verdict::Refused
+                | Verdict::ByHand => "unhealthy",
+            });
+        }
+        arguments
     }
 
     /// How long it may take. The checker of a large, damaged file system needs minutes.
@@ -33,8 +66,11 @@ impl Kind {
         match self {
             Self::System => 5 * 60_000,
             Self::State => 20 * 60_000,
-            Self::Drivers => 60_000,
+            Self::Drivers | Self::Review => 60_000,
             Self::Release => 20_000,
+            Self::Verdict(_) | Self::Damaged => JUDGING_MS,
+            // They end with what they wait for.
+            Self::Journal | Self::Trial => u64::MAX,
         }
     }
 }
@@ -68,12 +104,8 @@ impl Jobs {
             return;
         }
         self.asked.retain(|one| *one != kind);
-        let program = Program {
-            path: "/proc/self/exe",
-            arguments: &["coracle-init", "job", kind.word()],
-            pass: None,
-            output: None,
-        };
+        let program =
+            Program { path: "/proc/self/exe", arguments: &kind.arguments(), pass: None, output: None };
         match spawn(program) {
             Ok(pid) => self.running.push(Running {
                 kind,
@@ -94,6 +126,17 @@ impl Jobs {
                     Level::Warning,
                     &format!("cannot change the priority of job {}: {error}", kind.word()),
                 );
+            }
+        }
+    }
+
+    /// Ends a running job that is not needed any more, and forgets that it was asked for.
+    pub(super) fn dismiss(&mut self, kind: Kind) {
+        self.asked.retain(|one| *one != kind);
+        for job in self.running.iter_mut().filter(|job| job.kind == kind) {
+            job.killed = true;
+            if let Err(error) = killpg(Pid::from_raw(job.pid), Signal::SIGKILL) {
+                kmsg::log(Level::Error, &format!("cannot end job {}: {error}", kind.word()));
             }
         }
     }

@@ -3,11 +3,13 @@
 //! Nothing in the loop blocks: what might is a job, a process of its own.
 
 mod buttons;
+mod deadman;
 mod jobs;
 mod life;
 mod progress;
 mod service;
 mod stop;
+mod trial;
 
 use crate::fault::{Attempt, Fault};
 use crate::kmsg::{self, Level, now_ms};
@@ -20,6 +22,7 @@ use crate::sys::watchdog::Watchdog;
 use crate::uevent;
 use buttons::{Button, Seen};
 use coracle_services::ipc::Message;
+use deadman::Damage;
 use jobs::{Jobs, Kind};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::reboot::set_cad_enabled;
@@ -29,6 +32,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use progress::{Job, Name, Progress};
 use service::Service;
 use std::os::fd::{AsFd, BorrowedFd};
+use trial::{Event, Trial};
 
 /// How often the watchdog is fed.
 const FEED_MS: u64 = 2_000;
@@ -56,6 +60,10 @@ struct Supervisor {
     /// Whether a child process is left.
     childless: bool,
     fed: u64,
+    trial: Trial,
+    /// When the record is to be watched again, after the job that did had failed.
+    watch_again: u64,
+    damage: Damage,
 }
 
 /// Where the machine is heading.
@@ -116,11 +124,15 @@ impl Supervisor {
             has_container: false,
             childless: false,
             fed: 0,
+            trial: Trial::Unknown,
+            watch_again: u64::MAX,
+            damage: Damage::None,
         })
     }
 
     fn serve(&mut self) -> Stop {
         self.jobs.ask(Kind::System);
+        self.jobs.ask(Kind::Journal);
         loop {
             if let Course::Asked(stop) = self.course {
                 return stop;
@@ -138,7 +150,7 @@ impl Supervisor {
         for service in self.services.iter_mut().filter(|service| progress.allows(service.name())) {
             service.start_if_due(now, progress);
         }
-        for kind in [Kind::System, Kind::Drivers, Kind::State] {
+        for kind in [Kind::System, Kind::Journal, Kind::Trial, Kind::Drivers, Kind::State, Kind::Review] {
             self.jobs.start(kind, now);
         }
         let from_memory = self.root.config.containers.iter().any(|container| !container.needs_system);
@@ -155,6 +167,7 @@ impl Supervisor {
             service.kill_if_silent(now);
         }
         self.jobs.kill_overdue(now);
+        self.look_at_deadlines(now);
         self.feed(now);
         for source in self.wait(until) {
             match source {
@@ -182,7 +195,12 @@ impl Supervisor {
         // A service that has to wait is due all the time: its hour comes with another event.
         let allowed = self.services.iter().filter(|service| self.progress.allows(service.name()));
         let services = allowed.filter_map(|service| service.life().next_event());
-        services.chain(feed).chain(self.jobs.next_deadline()).min().unwrap_or(u64::MAX)
+        services
+            .chain(feed)
+            .chain(self.jobs.next_deadline())
+            .chain(self.next_deadline())
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     fn wait(&self, until: u64) -> Vec<Source> {
@@ -241,6 +259,9 @@ impl Supervisor {
         let running = self.course != Course::Stopping;
         if let Some(service) = self.services.iter_mut().find(|service| service.life().pid() == Some(pid)) {
             service.take_end(ended, running, now);
+            if service.name() == Name::Gate {
+                self.step_trial(Event::GateEnded);
+            }
         }
         let outcome = if ended == Ended::Status(0) { Job::Done } else { Job::Failed };
         match self.jobs.take_end(pid) {
@@ -254,19 +275,26 @@ impl Supervisor {
             Some(Kind::Drivers) => {
                 self.progress.drivers = outcome;
                 buttons::open_new(&mut self.buttons);
+                self.warn_before_reset();
             }
-            Some(Kind::Release) | None => {}
+            Some(kind @ (Kind::Trial | Kind::Verdict(_) | Kind::Review)) => self.take_trial_job(kind, ended),
+            Some(Kind::Damaged) => self.take_damage_job(ended),
+            Some(Kind::Release | Kind::Journal) | None => {}
         }
     }
 
     /// The root image is there: what it holds can start. Without it the machine is of no use.
     fn take_system(&mut self, outcome: Job) {
         self.progress.system = outcome;
+        // What dm-verity had to say comes before what followed from it.
+        self.take_uevents();
+        self.begin_trial(outcome == Job::Done);
         if outcome == Job::Done {
             self.tell_all(&Message::SystemMounted, None);
             self.jobs.ask(Kind::Drivers);
             self.jobs.ask(Kind::State);
-        } else {
+            self.jobs.ask(Kind::Review);
+        } else if self.damage == Damage::None && !self.trial.is_open() {
             self.ask(self.root.config.on_failure.into(), "the root image cannot be mounted");
         }
     }
@@ -286,6 +314,15 @@ impl Supervisor {
             }
             Ok(None) => {}
             Err(fault) => kmsg::log(Level::Error, &fault.line()),
+        }
+    }
+
+    /// Has the kernel panic a little before the watchdog would reset the machine: a panic keeps the log.
+    fn warn_before_reset(&self) {
+        if let Some(watchdog) = &self.watchdog
+            && let Err(fault) = watchdog.panic_first()
+        {
+            kmsg::log(Level::Warning, &fault.line());
         }
     }
 
@@ -319,6 +356,11 @@ impl Supervisor {
                 Heard::Nothing => return,
                 Heard::Lost => (true, true, true),
                 Heard::Message(length) => match uevent::parse(&buffer[..length.min(MESSAGE_BYTES)]) {
+                    Some(event) if !event.corrupt.is_empty() => {
+                        let block = crate::kmsg::one_line(event.corrupt);
+                        self.take_damage(&block);
+                        continue;
+                    }
                     Some(event) if event.action == "add" => {
                         let driver = !event.modalias.is_empty() && self.root.loader.wants(event.modalias);
                         (driver, event.subsystem == "input", event.subsystem == "watchdog")

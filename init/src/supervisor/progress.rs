@@ -14,10 +14,13 @@ pub(super) enum Name {
     Clock,
     /// Control from outside; only where the configuration names who may.
     Control,
+    /// The health gate; only during a trial, and never started twice.
+    Gate,
 }
 
 impl Name {
     /// In the order of their start: nothing stands before the containers.
+    /// The gate is no part of this: it is added when a trial is found.
     pub(super) const ALL: [Self; 4] = [Self::Containers, Self::Network, Self::Clock, Self::Control];
 
     /// The argument it is started with, and its name in the log.
@@ -27,13 +30,24 @@ impl Name {
             Self::Network => "network",
             Self::Clock => "clock",
             Self::Control => "control",
+            Self::Gate => "gate",
+        }
+    }
+
+    /// Path and name of its program.
+    pub(super) const fn program(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Containers | Self::Network | Self::Clock | Self::Control => {
+                ("/usr/bin/coracle-services", "coracle-services")
+            }
+            Self::Gate => ("/usr/bin/coracle-update", "coracle-update"),
         }
     }
 
     /// Whether a machine of this configuration runs it.
     pub(super) const fn is_wanted(self, config: &DeviceConfig) -> bool {
         match self {
-            Self::Containers | Self::Network | Self::Clock => true,
+            Self::Containers | Self::Network | Self::Clock | Self::Gate => true,
             Self::Control => config.control.is_some(),
         }
     }
@@ -70,6 +84,8 @@ pub(super) struct Progress {
     pub(super) state: Job,
     /// Drivers of the devices there were at the start.
     pub(super) drivers: Job,
+    /// Whether the running release is known to be committed.
+    pub(super) committed: bool,
     containers: Service,
     network: Service,
     told: bool,
@@ -82,6 +98,7 @@ impl Progress {
             system: Job::Open,
             state: Job::Open,
             drivers: Job::Open,
+            committed: false,
             containers: Service::Awaited,
             network: if network_wanted { Service::Awaited } else { Service::NotAwaited },
             told: false,
@@ -94,7 +111,7 @@ impl Progress {
             Name::Containers => &mut self.containers,
             Name::Network => &mut self.network,
             // A machine without a time server, or that nobody has called yet, is up all the same.
-            Name::Clock | Name::Control => return true,
+            Name::Clock | Name::Control | Name::Gate => return true,
         };
         std::mem::replace(fact, Service::Ready) != Service::Ready
     }
@@ -110,7 +127,8 @@ impl Progress {
         let system = (self.system == Job::Done).then_some(Message::SystemMounted);
         let state = (self.state == Job::Done).then_some(Message::StateMounted);
         let network = (self.network == Service::Ready).then_some(Message::NetworkUp);
-        system.into_iter().chain(state).chain(network).collect()
+        let committed = self.committed.then_some(Message::Committed);
+        system.into_iter().chain(state).chain(network).chain(committed).collect()
     }
 
     /// Whether everything that was to come up has, for the first time.
@@ -179,7 +197,9 @@ mod tests {
         let mut progress = Progress::new(true);
         progress.system = Job::Done;
         progress.state = Job::Done;
+        progress.committed = true;
         progress.ready(Name::Network);
-        assert_eq!(progress.facts(), [Message::SystemMounted, Message::StateMounted, Message::NetworkUp]);
+        let all = [Message::SystemMounted, Message::StateMounted, Message::NetworkUp, Message::Committed];
+        assert_eq!(progress.facts(), all);
     }
 }

@@ -12,7 +12,6 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 use nix::unistd::Pid;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-const PROGRAM: &str = "/usr/bin/coracle-services";
 /// Messages that are taken from one service before the others get their turn.
 const MESSAGES_MAX: usize = 32;
 
@@ -155,10 +154,13 @@ impl Service {
         }
     }
 
-    /// It ended: it is started again after a pause, unless the machine stops.
+    /// It ended: it is started again after a pause, unless the machine stops, or it is the gate.
     pub(super) fn take_end(&mut self, ended: Ended, running: bool, now: u64) {
         self.link = None;
-        if running {
+        if running && self.name == Name::Gate {
+            kmsg::log(Level::Notice, &format!("health gate: {ended}"));
+            self.life = Life::Over;
+        } else if running {
             kmsg::log(Level::Error, &format!("service {}: {ended}", self.name.word()));
             self.life = self.life.failed(now);
         } else {
@@ -184,9 +186,10 @@ enum Received {
 fn start(name: Name) -> Result<(Pid, OwnedFd), Fault> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .attempt("make a socket for service", name.word())?;
+    let (path, program) = name.program();
     let pid = spawn(Program {
-        path: PROGRAM,
-        arguments: &["coracle-services", name.word()],
+        path,
+        arguments: &[program, name.word()],
         pass: Some((theirs.as_fd(), SERVICE_FD)),
         output: None,
     })?;
@@ -248,6 +251,14 @@ mod tests {
         let (mut service, _theirs) = connected();
         service.take_end(Ended::Status(0), false, 100);
         assert_eq!(service.life(), Life::Over);
+    }
+
+    #[test]
+    fn the_gate_is_not_started_again() {
+        let mut gate = Service::new(Name::Gate);
+        gate.life = gate.life.started(i32::MAX, 0);
+        gate.take_end(Ended::Status(0), true, 100);
+        assert_eq!(gate.life(), Life::Over);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The ordered stop: services, then every process, then the state file system, each with a deadline.
 
 use super::jobs::Kind;
+use super::trial::Event;
 use super::{Course, Supervisor};
 use crate::fault::{Attempt, Fault};
 use crate::kmsg::{self, Level, now_ms};
@@ -25,6 +26,7 @@ const PHASES: [Phase<Supervisor>; 3] = [
 /// Stops everything and then the machine. Whatever fails is reported, and the stop goes on.
 pub(super) fn run(supervisor: &mut Supervisor, stop: Stop) -> ! {
     supervisor.course = Course::Stopping;
+    supervisor.step_trial(Event::Stop);
     if let Err(failed) = phase::run(&PHASES, supervisor, &mut KernelLog) {
         kmsg::log(Level::Error, &failed.fault.line());
     }

@@ -56,6 +56,17 @@ pub fn set_watchdog_timeout(watchdog: &File, seconds: i32) -> io::Result<i32> {
     Ok(value)
 }
 
+/// Asks for a warning this long before a watchdog's timeout.
+pub fn set_watchdog_pretimeout(watchdog: &File, seconds: i32) -> io::Result<i32> {
+    const REQUEST: Opcode = opcode::read_write::<i32>(b'W', 8);
+    let mut value = seconds;
+    // SAFETY: `WDIOC_SETPRETIMEOUT` reads and writes one int.
+    let update = unsafe { Updater::<REQUEST, i32>::new(&mut value) };
+    // SAFETY: as above; the descriptor is only borrowed.
+    unsafe { ioctl::ioctl(watchdog, update) }?;
+    Ok(value)
+}
+
 /// Lets a mounted ext4 file system grow to `blocks` of its own blocks.
 pub fn grow_ext4(mount_point: &File, blocks: u64) -> io::Result<()> {
     const REQUEST: Opcode = opcode::write::<u64>(b'f', 16);

@@ -5,8 +5,13 @@ use crate::fault::{Attempt, Fault};
 use crate::kmsg::{self, Level};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::path::Path;
 
 const DEVICE: &str = "/dev/watchdog0";
+/// What happens shortly before the timeout.
+const GOVERNOR: &str = "/sys/class/watchdog/watchdog0/pretimeout_governor";
+/// How long before.
+const WARNING_SECONDS: i32 = 5;
 
 /// An armed watchdog. It is never disarmed: closing it without a magic byte leaves it running.
 #[derive(Debug)]
@@ -40,6 +45,18 @@ impl Watchdog {
             }
             Err(error) => return Err(error).attempt("set the timeout of", DEVICE),
         }
+        Ok(())
+    }
+
+    /// Has the kernel panic [`WARNING_SECONDS`] before the timeout, if it can.
+    pub fn panic_first(&self) -> Result<(), Fault> {
+        if !Path::new(GOVERNOR).exists() {
+            return Ok(());
+        }
+        let governor = OpenOptions::new().write(true).open(GOVERNOR);
+        governor.and_then(|mut file| file.write_all(b"panic")).attempt("choose in", GOVERNOR)?;
+        ioctl::set_watchdog_pretimeout(&self.file, WARNING_SECONDS)
+            .attempt("set the warning time of", DEVICE)?;
         Ok(())
     }
 

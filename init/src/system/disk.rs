@@ -18,6 +18,8 @@ use std::path::Path;
 /// The slot to start from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RootSlot {
+    /// Kernel name of its disk.
+    pub(super) disk: String,
     /// Which slot.
     pub(super) role: Role,
     /// Kernel name of its partition.
@@ -106,7 +108,7 @@ fn look_at(devices: &Devices, name: &str, verity: &Verity) -> Result<Option<Root
         }
         let partition = Devices::partition_name(name, partition.number);
         let number_pair = devices.number_pair(&partition)?;
-        return Ok(Some(RootSlot { role, partition, number_pair }));
+        return Ok(Some(RootSlot { disk: name.to_owned(), role, partition, number_pair }));
     }
     Ok(None)
 }

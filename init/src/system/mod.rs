@@ -9,7 +9,9 @@ use crate::fault::{Attempt, Fault};
 use crate::kmsg::{self, Level};
 use crate::modules::{Kernel, Loader};
 use crate::phase::{self, KernelLog, Phase, Weight};
+use crate::running::{self, Running};
 use crate::sys::uevents::Uevents;
+use coracle_block::{Access, Devices, meta};
 use coracle_format::device::{self, EarlyConfig};
 use disk::RootSlot;
 use std::path::Path;
@@ -27,11 +29,12 @@ struct System {
     device: Option<String>,
 }
 
-const PHASES: [Phase<System>; 6] = [
+const PHASES: [Phase<System>; 7] = [
     Phase { name: "early-config", weight: Weight::Needed, run: load_config },
     Phase { name: "modules-first", weight: Weight::Needed, run: load_first },
     Phase { name: "modules", weight: Weight::Needed, run: load_modules },
     Phase { name: "root-device", weight: Weight::Needed, run: find_disk },
+    Phase { name: "slot-record", weight: Weight::Optional, run: publish_slot },
     Phase { name: "root-verity", weight: Weight::Needed, run: verity::run },
     Phase { name: "root-mount", weight: Weight::Needed, run: verity::mount_image },
 ];
@@ -81,6 +84,19 @@ fn find_disk(system: &mut System) -> Result<(), Fault> {
     kmsg::log(Level::Notice, &line);
     system.slot = Some(slot);
     Ok(())
+}
+
+/// Reads the slot record and tells everybody what runs.
+fn publish_slot(system: &mut System) -> Result<(), Fault> {
+    let found = system.slot.as_ref().and_then(|found| Some((found, running::slot_of(found.role)?)));
+    let (found, slot) = found.ok_or("an earlier phase did not run").attempt("read", "the slot record")?;
+    let disk = Devices::default().open(&found.disk, Access::Read)?;
+    let current = meta::read_or_rebuild(&disk, &disk.read_table()?, Some(slot))?;
+    if let Some([first, second]) = current.rebuilt {
+        let line = format!("slot record made anew; copy 0: {first}; copy 1: {second}");
+        kmsg::log(Level::Warning, &line);
+    }
+    Running::of(&found.disk, slot, &current).publish()
 }
 
 fn warn(faults: &[Fault]) {

@@ -19,8 +19,8 @@ pub(super) fn run(system: &mut System) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Corruption is a panic, not a restart: the crash recorder keeps the reason, and the command line turns panics into
-/// reboots.
+/// A block that does not match its hash is an error for whoever reads it, and an event for PID 1, which lives in memory:
+/// it marks the slot as damaged and reboots. See `docs/decisions/damaged-root.md`.
 fn mapping(verity: &Verity, slot: &RootSlot) -> Mapping {
     let device = &slot.number_pair;
     let blocks = verity.data_blocks;
@@ -33,8 +33,7 @@ fn mapping(verity: &Verity, slot: &RootSlot) -> Mapping {
         sectors: blocks.saturating_mul(BLOCK_BYTES / 512),
         target: "verity",
         parameters: format!(
-            "1 {device} {device} {BLOCK_BYTES} {BLOCK_BYTES} {blocks} {hash_start} sha256 {root} {salt} \
-             1 panic_on_corruption"
+            "1 {device} {device} {BLOCK_BYTES} {BLOCK_BYTES} {blocks} {hash_start} sha256 {root} {salt}"
         ),
     }
 }
@@ -57,14 +56,15 @@ mod tests {
     #[test]
     fn the_mapping_says_what_the_command_line_says() {
         let verity = Verity { root_hash: [0xab; 32], salt: vec![0xcd, 0x01], data_blocks: 2048 };
-        let slot =
-            RootSlot { role: Role::SlotA, partition: "vda3".to_owned(), number_pair: "254:3".to_owned() };
+        let slot = RootSlot {
+            disk: "vda".to_owned(),
+            role: Role::SlotA,
+            partition: "vda3".to_owned(),
+            number_pair: "254:3".to_owned(),
+        };
         let mapping = mapping(&verity, &slot);
         assert_eq!(mapping.sectors, 16384);
         let hash = "ab".repeat(32);
-        assert_eq!(
-            mapping.parameters,
-            format!("1 254:3 254:3 4096 4096 2048 2049 sha256 {hash} cd01 1 panic_on_corruption")
-        );
+        assert_eq!(mapping.parameters, format!("1 254:3 254:3 4096 4096 2048 2049 sha256 {hash} cd01"));
     }
 }

@@ -18,6 +18,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const SETTLED: Duration = Duration::from_mins(1);
 
 /// What of the machine is up.
+#[expect(clippy::struct_excessive_bools, reason = "facts that come up one by one, in any order")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Available {
     /// The verified root image is mounted.
