@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod build;
 mod completions;
+mod ctl;
 mod device;
 mod inspect;
 mod lock;
@@ -42,7 +43,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let format = cli.global.format();
     match run(cli) {
-        Ok(()) => code(Exit::Done),
+        Ok(exit) => code(exit),
         Err(error) => {
             fail(&error, format);
             code(error.kind().exit())
@@ -50,7 +51,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<()> {
+fn run(cli: Cli) -> Result<Exit> {
     let global = cli.global;
     let report = show::report(global.format(), global.verbosity());
     let root = global.cache.clone().map_or_else(Cache::default_root, Ok)?;
@@ -66,10 +67,13 @@ fn run(cli: Cli) -> Result<()> {
         Verb::Vendor(verb) => vendor::run(&ctx, &verb),
         Verb::Inspect(verb) => inspect::run(&verb, global.format()),
         Verb::Bench(verb) => bench::run(&ctx, &verb, global.format()),
+        // The machine decides how this ends.
+        Verb::Ctl(verb) => return ctl::run(&ctx, &verb, global.format()),
         Verb::Device(verb) => device::run(&ctx, &verb, global.format()),
         Verb::Completions(verb) => completions::run(&verb),
         Verb::Man(verb) => man::run(&verb),
-    }
+    }?;
+    Ok(Exit::Done)
 }
 
 /// Ctrl-C and SIGTERM ask the work to stop, and never end the process themselves: a machine that it has started would be

@@ -11,6 +11,7 @@ pub mod chart;
 pub mod cli;
 pub mod container;
 pub mod context;
+pub mod ctl;
 pub mod debian;
 pub mod device;
 pub mod digest;

@@ -1,6 +1,7 @@
 //! Every flag, in one place; help, man pages and completions are made from this.
 
 use crate::{
+    ctl::Address,
     machine::Firmware,
     show::{Format, Verbosity},
 };
@@ -74,6 +75,8 @@ pub enum Verb {
     Inspect(Inspect),
     /// Measure size, boot time and memory of an image
     Bench(Bench),
+    /// Control a running machine: status, logs, updates, reboot
+    Ctl(Ctl),
     /// Pack the device programs for a coracle installed without its sources
     Device(Device),
     /// Print a completion script for a shell
@@ -125,9 +128,15 @@ pub struct Run {
     /// How the machine starts: through UEFI firmware, or with the kernel loaded directly
     #[arg(long, value_name = "uefi|direct", default_value = "uefi")]
     pub firmware: Firmware,
-    /// Size of the machine's disk in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 2048)]
-    pub disk_size: u64,
+    /// Keep the machine's disk in this file: made from the image if there is none, else booted as it is
+    #[arg(long, value_name = "FILE")]
+    pub disk: Option<PathBuf>,
+    /// Size of the machine's disk in MiB; a kept one grows to it [default: 2048, or what a kept disk has]
+    #[arg(long, value_name = "MIB")]
+    pub disk_size: Option<u64>,
+    /// Lead the machine's control port to a unix socket, for `coracle ctl`
+    #[arg(long, value_name = "SOCKET")]
+    pub control: Option<PathBuf>,
     /// Memory in MiB
     #[arg(long, value_name = "MIB", default_value_t = 512)]
     pub memory: u32,
@@ -193,6 +202,77 @@ pub struct Bench {
     /// Write a chart of the boot to this SVG file
     #[arg(long, value_name = "FILE")]
     pub boot_chart: Option<PathBuf>,
+}
+
+/// `coracle ctl`. Ends with the machine's exit code.
+#[derive(Debug, Args)]
+pub struct Ctl {
+    /// The machine: a socket that leads to its virtio-serial port, or a virtual machine of this computer
+    #[arg(long, value_name = "unix:PATH|vsock:CID")]
+    pub to: Address,
+    /// The operator's key, made by `coracle keys operator`
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// How long to wait for the machine to answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub wait: u64,
+    /// What to ask for
+    #[command(subcommand)]
+    pub action: CtlAction,
+}
+
+/// What to ask a machine for.
+#[derive(Debug, Subcommand)]
+pub enum CtlAction {
+    /// Show what runs, what both slots hold, and how the services are
+    Status,
+    /// Show the kernel log, or that of a container
+    Logs {
+        /// The container; without one, the kernel log
+        #[arg(value_name = "CONTAINER")]
+        container: Option<String>,
+        /// How many of the last lines
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+        lines: u32,
+        /// Go on with what is added
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Say whether an update would be applied
+    Check {
+        /// A bundle on this computer, or the address at which the machine fetches it
+        #[arg(value_name = "FILE|URL")]
+        source: String,
+    },
+    /// Write an update to the spare slot and arm its trial
+    Apply {
+        /// A bundle on this computer, or the address at which the machine fetches it
+        #[arg(value_name = "FILE|URL")]
+        source: String,
+        /// Reboot into it
+        #[arg(long)]
+        reboot: bool,
+    },
+    /// Commit the release on trial by hand
+    Confirm,
+    /// Boot the other good slot next, and hold it
+    Rollback {
+        /// Reboot into it
+        #[arg(long)]
+        reboot: bool,
+    },
+    /// Allow a release that failed to be applied again
+    Retry {
+        /// The beginning of its digest [default: the one that failed last]
+        #[arg(value_name = "RELEASE")]
+        release: Option<String>,
+    },
+    /// Show what happened to both slots
+    History,
+    /// Reboot the machine
+    Reboot,
+    /// Power the machine off
+    Poweroff,
 }
 
 /// `coracle device`.
