@@ -114,7 +114,12 @@ pub fn make_disk(image: &Built, options: &Options, disk: &Path) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).doing("remove", &vars),
         Ok(()) | Err(_) => {}
     }
-    copy_disk(&image.disk, disk, options.disk_bytes)
+    // Half a copy must not be taken for a disk that was left.
+    let mut part = disk.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    copy_disk(&image.disk, &part, options.disk_bytes)?;
+    fs::rename(&part, disk).doing("make disk", disk)
 }
 
 /// Makes the disk of a machine that is switched off larger, as for one that is moved to a larger disk.

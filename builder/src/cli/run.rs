@@ -7,11 +7,12 @@ use crate::{
     context::Context,
     error::{Doing as _, Error, Kind, Result},
     launch,
-    machine::{Firmware, Forward, Outside, Phase, Protocol, Vm, console::Polled, vm::Stopped},
+    machine::{Firmware, Forward, Outside, Phase, Protocol, Spec, Vm, console::Polled, vm::Stopped},
     show::Format,
 };
 use std::{
     net::{Ipv4Addr, TcpListener, UdpSocket},
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -26,7 +27,7 @@ pub(super) fn run(ctx: &Context, args: &args::Run, format: Format) -> Result<()>
     let tools = image.qemu(ctx, &source(&args.build.source))?;
     let mut options = launch::Options::new(&image);
     options.firmware = args.firmware;
-    options.disk_bytes = args.disk_size.saturating_mul(1 << 20);
+    options.control.clone_from(&args.control);
     options.memory_mib = args.memory;
     options.cpus = args.cpus;
     if args.isolated {
@@ -36,10 +37,19 @@ pub(super) fn run(ctx: &Context, args: &args::Run, format: Format) -> Result<()>
         .prefix("run-")
         .tempdir_in(&image.dir)
         .doing("create a directory in", &image.dir)?;
-    let mut spec = launch::prepare(ctx, &tools, &image, &options, dir.path())?;
+    options.dir = Some(dir.path().to_owned());
+    let bytes = args.disk_size.map(|mib| mib.saturating_mul(1 << 20));
+    options.disk_bytes = bytes.unwrap_or(options.disk_bytes);
+    let mut spec = match &args.disk {
+        None => launch::prepare(ctx, &tools, &image, &options, dir.path())?,
+        Some(disk) => {
+            keep_disk(ctx, &image, &options, (disk, bytes))?;
+            launch::reuse(ctx, &tools, &image, &options, disk)?
+        }
+    };
     spec.accel = launch::accel(ctx, &tools, &image)?;
     check_ports(&spec.forwards)?;
-    announce(ctx, &image, args.firmware, &spec.forwards);
+    announce(ctx, &spec, args.firmware);
     let vm = Vm::start(ctx, &tools, &spec, &image.dir.join("console.log"))?;
     let mut session = Session { vm, image: &image, args, format, phases: Vec::new(), cancel: &ctx.cancel };
     let ended = session.watch()?;
@@ -49,6 +59,23 @@ pub(super) fn run(ctx: &Context, args: &args::Run, format: Format) -> Result<()>
         ctx.report.info(format!("boot chart: {}", path.display()));
     }
     session.finish(ctx, ended)
+}
+
+/// Sees to it that there is a disk at `path`, at least `bytes` long.
+fn keep_disk(
+    ctx: &Context,
+    image: &Built,
+    options: &launch::Options,
+    (path, bytes): (&Path, Option<u64>),
+) -> Result<()> {
+    if !path.exists() {
+        return launch::make_disk(image, options, path);
+    }
+    ctx.report.info(format!(
+        "{} is kept as it is: what boots is on it, not what was built; delete it to begin anew",
+        path.display()
+    ));
+    bytes.map_or(Ok(()), |bytes| launch::grow_disk(path, bytes))
 }
 
 /// A port that something else listens on is told before a machine is started.
@@ -72,9 +99,15 @@ fn check_ports(forwards: &[Forward]) -> Result<()> {
     Ok(())
 }
 
-fn announce(ctx: &Context, image: &Built, firmware: Firmware, forwards: &[Forward]) {
-    ctx.report.info(format!("booting {} through {firmware}; Ctrl-C powers it off", image.disk.display()));
-    for forward in forwards {
+fn announce(ctx: &Context, spec: &Spec, firmware: Firmware) {
+    let how = match firmware {
+        Firmware::Uefi => "through UEFI",
+        Firmware::UefiSecure => "through UEFI with Secure Boot",
+        Firmware::Direct => "directly",
+    };
+    let disk = spec.disk.as_deref().unwrap_or_else(|| Path::new("nothing"));
+    ctx.report.info(format!("booting {} {how}; Ctrl-C powers it off", disk.display()));
+    for forward in &spec.forwards {
         match forward.protocol {
             Protocol::Tcp => {
                 ctx.report.info(format!("http://localhost:{} leads to port {}", forward.host, forward.guest));

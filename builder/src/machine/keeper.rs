@@ -11,11 +11,17 @@ use super::{
 };
 use crate::{
     context::Context,
-    error::{Doing as _, Error, Result},
+    error::{Doing as _, Error, Kind, Result},
     tool::{Running, Stdin, Stdout, Tool, Waited},
     toolroot::ToolRoot,
 };
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use std::{
+    fs::File,
+    io,
     path::{Path, PathBuf},
     process::{ChildStdout, ExitStatus},
     sync::{
@@ -89,6 +95,8 @@ pub(super) struct Keeper {
     pub(super) shared: Arc<Shared>,
     pub(super) pump: Pump,
     memory: Option<Memory>,
+    // Held while the machine is there.
+    disk: Option<Flock<File>>,
 }
 
 /// A started QEMU.
@@ -134,6 +142,7 @@ impl Keeper {
             shared: Arc::default(),
             pump,
             memory,
+            disk: spec.disk.as_deref().map(claim).transpose()?,
         })
     }
 
@@ -152,6 +161,8 @@ impl Keeper {
                     End::Failed(Some(error))
                 }
             };
+            // Whoever hears of the end may start the next machine over this disk.
+            drop(self.disk.take());
             self.shared.lock().end = Some(end);
             self.shared.tell();
         };
@@ -209,7 +220,7 @@ impl Keeper {
             .spawn(&self.ctx)?;
         let console = qemu
             .take_stdout()
-            .ok_or_else(|| Error::new(crate::error::Kind::Internal, "QEMU was started without a console"))?;
+            .ok_or_else(|| Error::new(Kind::Internal, "QEMU was started without a console"))?;
         let watch = Tool::host("sh")
             .args(["-c", WATCH, "watch", &qemu.id().to_string()])
             .stdin(Stdin::Piped)
@@ -255,6 +266,20 @@ impl Keeper {
         };
         thread::Builder::new().name("monitor".to_owned()).spawn(listen).doing("watch", Path::new("QEMU"))
     }
+}
+
+/// Makes sure that no other machine writes the disk, neither its QEMU nor its selector.
+fn claim(disk: &Path) -> Result<Flock<File>> {
+    let file = File::open(disk).doing("open disk", disk)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
+        let message = format!("cannot start a machine over {}", disk.display());
+        let error = Error::new(Kind::Machine, message).because(io::Error::from(errno));
+        if errno == Errno::EWOULDBLOCK {
+            error.hint("another machine runs on this disk: end it first")
+        } else {
+            error
+        }
+    })
 }
 
 /// A connection to a monitor that may not be there yet; `None` once `over` says that there will be none.

@@ -147,7 +147,9 @@ impl Vm {
     /// within `limit`, or if the user asks to stop meanwhile.
     pub fn power_off(&mut self, limit: Duration, mut line: impl FnMut(&str)) -> Result<Stopped> {
         let deadline = Instant::now() + limit;
-        let mut qmp = self.qmp()?;
+        let Ok(mut qmp) = self.qmp() else {
+            return self.off(deadline);
+        };
         let mut heard = false;
         while Instant::now() < deadline && !self.cancel.load(Ordering::Relaxed) {
             // A machine that has just started may not listen to its button yet: it is pressed until it answers.
