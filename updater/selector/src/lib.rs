@@ -7,14 +7,16 @@
 extern crate alloc;
 
 mod disk;
+mod state;
 
 pub use disk::{Disk, DiskError, Places};
 
 use alloc::{format, string::String, vec, vec::Vec};
 use coracle_format::slot::{BLOCK_BYTES, Descriptor};
-use coracle_slots::{COPY_BYTES, COPY_OFFSETS, Found, Held, PAUSE_SECONDS, Reason, Record, Slot};
+use coracle_slots::{Held, PAUSE_SECONDS, Record, Slot};
 use core::time::Duration;
 use sha2::{Digest, Sha256};
+use state::State;
 
 /// The largest boot artefact that is read into memory.
 pub const BOOT_BYTES_MAX: u64 = 512 << 20;
@@ -67,30 +69,22 @@ pub fn select(firmware: &mut dyn Firmware) -> Selected {
         }
     };
     let mut state = State::load(firmware, places);
+    let at_power_on = state.record;
     let mut refused: Vec<Slot> = Vec::new();
     loop {
         let choice = state.record.choose(&refused);
         if refused.contains(&choice.slot) {
             break;
         }
-        firmware.say(&format!("coracle: slot {} ({})", choice.slot, choice.reason));
-        state.change(firmware, state.record.begin_boot(choice));
-        if choice.reason == Reason::NothingEligible {
-            say_states(firmware, &state.record, &refused);
-            wait(firmware, state.record.pause_seconds());
+        match state.try_to_start(firmware, choice, &refused) {
+            Start::Started => return Selected::Slot(choice.slot),
+            Start::Refused(why) => {
+                firmware.say(&format!("coracle: slot {} cannot be started: {why}", choice.slot));
+                refused.push(choice.slot);
+            }
         }
-        let started = match read_boot(firmware.disk(), &state.places, choice.slot) {
-            Ok(image) => firmware.start(&image),
-            Err(why) => Start::Refused(why),
-        };
-        let Start::Refused(why) = started else {
-            return Selected::Slot(choice.slot);
-        };
-        firmware.say(&format!("coracle: slot {} cannot be started: {why}", choice.slot));
-        state.change(firmware, state.record.refuse(choice.slot));
-        refused.push(choice.slot);
     }
-    state.change(firmware, state.record.back_off());
+    state.change(firmware, state.record.back_off(&at_power_on));
     firmware.say("coracle: no slot can be started");
     wait(firmware, state.record.pause_seconds());
     Selected::Nothing
@@ -111,58 +105,6 @@ fn wait(firmware: &mut dyn Firmware, seconds: u64) {
     firmware.arm_watchdog(WATCHDOG.saturating_add(pause));
     firmware.pause(pause);
     firmware.arm_watchdog(WATCHDOG);
-}
-
-/// The record as it is on disk.
-struct State {
-    places: Places,
-    record: Record,
-    /// Whether `record` is what the disk says.
-    stored: bool,
-    next_offset: u64,
-}
-
-impl State {
-    /// The newest whole copy. When both are unreadable the record is made anew from what the slots hold, so that a
-    /// machine with a ruined record still starts.
-    fn load(firmware: &mut dyn Firmware, places: Places) -> Self {
-        let mut copies = [[0; COPY_BYTES]; 2];
-        for (copy, offset) in copies.iter_mut().zip(COPY_OFFSETS) {
-            if let Err(error) = firmware.disk().read(places.meta.offset + offset, copy) {
-                firmware.say(&format!("coracle: cannot read a slot record: {error}"));
-            }
-        }
-        match coracle_slots::parse_copies(&copies[0], &copies[1]) {
-            Ok(found) => {
-                Self { places, record: found.record, stored: true, next_offset: Found::next_offset(&found) }
-            }
-            Err([first, second]) => {
-                firmware.say(&format!("coracle: no slot record (copy 0: {first}; copy 1: {second})"));
-                let disk = firmware.disk();
-                let held = Slot::ALL.map(|slot| held(disk, &places, slot));
-                let record = Record::rebuilt(held, None);
-                Self { places, record, stored: false, next_offset: COPY_OFFSETS[0] }
-            }
-        }
-    }
-
-    /// Writes the record unless the disk says the same already. A record that cannot be written does not keep the machine from starting.
-    fn change(&mut self, firmware: &mut dyn Firmware, next: Record) {
-        if self.stored && next == self.record {
-            return;
-        }
-        let offset = self.places.meta.offset + self.next_offset;
-        let disk = firmware.disk();
-        match disk.write(offset, &next.encode()).and_then(|()| disk.flush()) {
-            Ok(()) => {
-                self.stored = true;
-                let [first, second] = COPY_OFFSETS;
-                self.next_offset = if self.next_offset == first { second } else { first };
-            }
-            Err(error) => firmware.say(&format!("coracle: cannot write the slot record: {error}")),
-        }
-        self.record = next;
-    }
 }
 
 fn descriptor(disk: &mut dyn Disk, places: &Places, slot: Slot) -> Result<(u64, Descriptor), String> {

@@ -99,11 +99,13 @@ impl Record {
         next.stamped(self)
     }
 
-    /// Nothing could be started although something was eligible: the pause before the next attempt grows.
-    pub fn back_off(mut self) -> Self {
-        let before = self;
-        self.dry_boots = self.dry_boots.saturating_add(1).min(DRY_BOOTS_MAX);
-        self.stamped(before)
+    /// Nothing could be started: the next pause is longer than the one before this power-on, when the record was
+    /// `at_power_on`.
+    pub fn back_off(self, at_power_on: &Self) -> Self {
+        let mut next = self;
+        let dry_boots = at_power_on.dry_boots.saturating_add(1).min(DRY_BOOTS_MAX);
+        next.dry_boots = self.dry_boots.max(dry_boots);
+        next.stamped(self)
     }
 
     /// How long to wait before the next attempt when nothing is eligible or nothing could be started, seconds.

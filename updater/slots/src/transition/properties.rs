@@ -69,7 +69,7 @@ fn run(record: Record, step: Step) -> Vec<Record> {
         Step::RollBack => one(record.roll_back()),
         Step::ReleaseHold => one(Ok(record.release_hold())),
         Step::Missed => one(Ok(record.missed())),
-        Step::BackOff => one(Ok(record.back_off())),
+        Step::BackOff => one(Ok(record.back_off(&record))),
         Step::Raise(floors) => one(Ok(record.raise_floors(floors))),
     }
 }

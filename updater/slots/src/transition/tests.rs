@@ -290,7 +290,10 @@ fn pauses_grow_while_nothing_is_eligible_and_end_with_the_first_boot_that_is() {
     assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 320, 320, 320]);
     let good = record.with(Slot::B, SlotState::Good);
     assert_eq!(boot(good).pause_seconds(), 10);
-    assert_eq!(boot(record).back_off(), boot(record));
+    assert_eq!(boot(record).back_off(&record), boot(record));
+    let refused = boot(good).back_off(&good);
+    assert_eq!(refused.pause_seconds(), 320);
+    assert_eq!(boot(shipped()).back_off(&shipped()).pause_seconds(), 10);
 }
 
 #[test]
