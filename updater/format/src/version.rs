@@ -48,9 +48,9 @@ impl Version {
 impl fmt::Display for Version {
     /// Three components, and the fourth unless it is 0.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d] = self.components();
-        write!(f, "{a}.{b}.{c}")?;
-        if d == 0 { Ok(()) } else { write!(f, ".{d}") }
+        let [major, minor, patch, rest] = self.components();
+        write!(f, "{major}.{minor}.{patch}")?;
+        if rest == 0 { Ok(()) } else { write!(f, ".{rest}") }
     }
 }
 

@@ -131,7 +131,7 @@ mod tests {
         let bytes = sample().encode();
         assert_eq!(bytes[..28], *b"CORABNDL\0\0\0\0\x08\0\0\0\x40\x5d\xc6\0\0\0\0\0\x05\0\0\0");
         assert_eq!(bytes[28..60], Sha256::digest(b"metadata")[..]);
-        assert_eq!(bytes[60..], [0x7d, 0x2f, 0x2e, 0x53]);
+        assert_eq!(bytes[60..], [0x27, 0xfb, 0x73, 0xe7]);
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(limit(|header| header.metadata = 0), Err(NotABundle::Limit));
         assert_eq!(limit(|header| header.index = 0), Err(NotABundle::Limit));
         assert_eq!(limit(|header| header.frames = u64::MAX), Err(NotABundle::Limit));
-        assert!(limit(|header| header.metadata = 1 << 20).is_ok());
+        limit(|header| header.metadata = 1 << 20).unwrap();
     }
 
     #[test]

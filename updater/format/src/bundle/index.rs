@@ -70,7 +70,7 @@ impl Index {
     /// The index as bytes, if it is one that [`Index::parse`] takes.
     pub fn encode(&self) -> Result<Vec<u8>, NotABundle> {
         self.check()?;
-        let count = u32::try_from(self.frames.len()).map_err(|_| NotABundle::Limit)?;
+        let count = u32::try_from(self.frames.len()).or(Err(NotABundle::Limit))?;
         let mut out = Vec::with_capacity(INDEX_HEAD_BYTES + self.frames.len() * FRAME_ENTRY_BYTES);
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&BUNDLE_VERSION.to_le_bytes());
@@ -140,7 +140,7 @@ impl Index {
         {
             return Err(NotABundle::Text);
         }
-        if self.root.bytes == 0 || self.boot.bytes == 0 || self.root.bytes % BLOCK_BYTES != 0 {
+        if self.root.bytes == 0 || self.boot.bytes == 0 || !self.root.bytes.is_multiple_of(BLOCK_BYTES) {
             return Err(NotABundle::Part);
         }
         let mut frames = (0_u32..).zip(&self.frames).peekable();
@@ -186,7 +186,10 @@ fn is_sound(frame: &Frame) -> bool {
         Encoding::Raw => frame.stored == frame.plain,
         Encoding::Zstd => frame.stored > 0 && frame.stored < frame.plain,
     };
-    stored_right && frame.plain > 0 && frame.plain <= FRAME_BYTES_MAX && frame.offset % FRAME_ALIGNMENT == 0
+    stored_right
+        && frame.plain > 0
+        && frame.plain <= FRAME_BYTES_MAX
+        && frame.offset.is_multiple_of(FRAME_ALIGNMENT)
 }
 
 fn encode_frame(frame: &Frame) -> [u8; FRAME_ENTRY_BYTES] {
