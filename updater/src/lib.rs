@@ -3,10 +3,12 @@
 
 pub mod baseline;
 pub mod cli;
+pub mod engine;
 pub mod error;
 pub mod executor;
 pub mod fetch;
 pub mod gate;
+pub mod pace;
 pub mod report;
 pub mod source;
 

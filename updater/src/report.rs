@@ -11,6 +11,19 @@ use std::path::Path;
 /// Version of the objects that `--json` prints.
 pub const SCHEMA: u64 = 0;
 
+/// A digest as text.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let pair = |byte: &u8| [byte >> 4, byte & 15].map(|half| DIGITS[usize::from(half)]);
+    bytes.iter().flat_map(pair).collect()
+}
+
+/// The beginning of a digest: enough to name a release to a person, and to [`crate::cli`].
+pub fn short(bytes: &[u8]) -> String {
+    hex(&bytes[..bytes.len().min(6)])
+}
+
 /// How results are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Style {

@@ -46,6 +46,17 @@ impl SourceError {
     }
 }
 
+/// How many bytes a source has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// So many.
+    Exactly(u64),
+    /// So many, and not all of them need belong to the update: a block device.
+    AtMost(u64),
+    /// It is not known before the stream ends; it ends where the update ends.
+    Unknown,
+}
+
 /// A place that holds an update.
 ///
 /// The writer makes its source, then gives up the network for good, then opens it: whatever a source needs of the
@@ -53,6 +64,11 @@ impl SourceError {
 pub trait Source {
     /// What it is, for messages: a path, or an address without credentials.
     fn describe(&self) -> String;
+
+    /// How many bytes it has.
+    fn length(&mut self) -> Result<Length, SourceError> {
+        Ok(Length::Unknown)
+    }
 
     /// A continuous stream from byte `offset` on. May be called again, with another offset, when the stream before it is
     /// dropped. A stream ends (reads 0 bytes) only where the update ends; a transport that breaks resumes inside, or
@@ -68,8 +84,9 @@ pub fn of(place: &str, rate: u64) -> Result<Box<dyn Source>, SourceError> {
     }
     if place.contains("://") {
         let message = format!("cannot read {place}: only http:// and https:// addresses are known");
-        return Err(SourceError::new(Kind::Usage, message)
-            .hint("name a file, a block device, or an http(s) address"));
+        return Err(
+            SourceError::new(Kind::Usage, message).hint("name a file, a block device, or an http(s) address")
+        );
     }
     Ok(Box::new(FileSource::new(Path::new(place))))
 }

@@ -7,6 +7,7 @@ use coracle_format::layout::Role;
 use coracle_slots::Slot;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The disk behind the mounted root image, and its slot.
 pub(super) fn find(access: Access) -> Result<(Disk, Slot)> {
@@ -29,4 +30,9 @@ pub(super) fn find(access: Access) -> Result<(Disk, Slot)> {
         Error::new(Kind::NotFound, message)
     })?;
     Ok((disk, slot))
+}
+
+/// Seconds since 1970 as the machine's clock has them, set or not.
+pub(super) fn clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

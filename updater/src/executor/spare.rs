@@ -2,7 +2,7 @@
 
 use super::Executor;
 use crate::error::{Error, Kind, Result};
-use coracle_block::Partition;
+use coracle_block::{Disk, Partition};
 use coracle_slots::Slot;
 
 /// The slot that does not run. There is no other way to write into a slot, and none to make one of these for the slot
@@ -19,7 +19,8 @@ impl<'a> Spare<'a> {
         let slot = executor.running().other();
         let partition = executor.partition(slot).ok_or_else(|| {
             let message = format!("cannot write slot {slot}: the disk has no such partition");
-            Error::new(Kind::NotFound, message).hint("first boot makes it; look for `phase=layout` on the console")
+            Error::new(Kind::NotFound, message)
+                .hint("first boot makes it; look for `phase=layout` on the console")
         })?;
         if let Some(running) = executor.partition(executor.running())
             && overlap(&running, &partition)
@@ -38,6 +39,16 @@ impl<'a> Spare<'a> {
     /// Bytes of its partition.
     pub fn bytes(&self) -> u64 {
         self.partition.bytes
+    }
+
+    /// Its partition.
+    pub(super) fn partition(&self) -> &Partition {
+        &self.partition
+    }
+
+    /// The disk it is on.
+    pub(super) fn disk(&self) -> &Disk {
+        &self.executor.disk
     }
 
     /// Writes at an offset of the slot. Not durable before [`Spare::sync`].
