@@ -9,6 +9,7 @@ use coracle::{
 };
 use serde_json::json;
 use std::{
+    fs,
     net::TcpListener,
     path::{Path, PathBuf},
 };
@@ -36,6 +37,10 @@ pub struct Setup {
     pub second_disk: Option<PathBuf>,
     /// Added to the kernel's command line of a machine that starts directly.
     pub cmdline: String,
+    /// Where its console goes; `None`: the usual place.
+    pub log: Option<PathBuf>,
+    /// Where the parts of a machine that starts directly are put; `None`: beside the disk.
+    pub dir: Option<PathBuf>,
 }
 
 impl Setup {
@@ -52,6 +57,8 @@ impl Setup {
             write_log: None,
             second_disk: None,
             cmdline: String::new(),
+            log: None,
+            dir: None,
         }
     }
 }
@@ -81,6 +88,10 @@ impl Guest {
         options.write_log.clone_from(&setup.write_log);
         options.second_disk.clone_from(&setup.second_disk);
         options.cmdline.clone_from(&setup.cmdline);
+        options.dir.clone_from(&setup.dir);
+        if let Some(dir) = &setup.dir {
+            fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        }
         options.forwards = forwards(&setup.ports)?;
         let sockets = tempfile::Builder::new().prefix("coracle-guest").tempdir()?;
         let control = sockets.path().join("control");
@@ -92,7 +103,11 @@ impl Guest {
             Some(disk) => launch::reuse(&ctx, &tools, image, &options, disk)?,
         };
         let disk = spec.disk.clone().context("the machine has no disk")?;
-        let vm = Vm::start(&ctx, &tools, &spec, &scratch(&name)?.join(format!("{test}.log")))?;
+        let log = match &setup.log {
+            Some(log) => log.clone(),
+            None => scratch(&name)?.join(format!("{test}.log")),
+        };
+        let vm = Vm::start(&ctx, &tools, &spec, &log)?;
         Ok(Self { vm, forwards: options.forwards, disk, control, _sockets: sockets })
     }
 

@@ -3,18 +3,26 @@
 //! A test boots a [`Guest`], waits for events with deadlines and never sleeps. The console of every machine is kept in
 //! `target/qemu-tests/<image>/<test>.log`.
 
+pub mod campaign;
 mod guest;
 mod http;
 mod images;
+pub mod operator;
 mod packages;
 pub mod parsers;
 pub mod powercut;
+pub mod releases;
+mod server;
+mod signing;
 mod state;
 
 pub use guest::{Guest, Setup};
 pub use http::get;
 pub use images::{context, image, image_from, image_of, scratch, workspace};
+pub use operator::Operator;
 pub use packages::{busybox, filesystem_tools};
+pub use releases::{Release, Variant};
+pub use server::{Faults, Server};
 pub use state::StateDisk;
 
 use std::time::Duration;

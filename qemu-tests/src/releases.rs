@@ -1,0 +1,114 @@
+//! Releases of one image, for updates from one to the next: built, bundled and signed once, shared by every test.
+
+use crate::{Guest, Operator, Server, image_of, operator, scratch, signing};
+use anyhow::{Context as _, Result, ensure};
+use coracle::build::Built;
+use coracle_format::slot::Arch;
+use std::path::PathBuf;
+
+/// The image of all releases: a container that keeps records, updates, control.
+const LEDGER: &str = include_str!("../images/ledger.toml");
+
+/// What tells one release from another.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// Its name: a directory, and the bundle on the server.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// Its architecture.
+    pub arch: Arch,
+    /// The deadline of its trial.
+    pub deadline: &'static str,
+    /// Tables that its manifest has beside those of every release.
+    pub more: &'static str,
+}
+
+impl Variant {
+    /// A release with nothing special.
+    pub const fn new(name: &'static str, version: &'static str, arch: Arch) -> Self {
+        Self { name, version, arch, deadline: "4 min", more: "" }
+    }
+
+    /// Builds it.
+    pub fn build(&self) -> Result<Release> {
+        let name = format!("ledger-{}-{}", self.arch.name(), self.name);
+        let image = image_of(&self.manifest()?, &name)?;
+        let bundle = signing::bundle(&image)?;
+        Ok(Release { image, bundle, name: self.name })
+    }
+
+    fn manifest(&self) -> Result<String> {
+        let root = signing::root()?;
+        let (_, operator) = operator::key()?;
+        let mut text = LEDGER.to_owned();
+        for (place, value) in [
+            ("@version@", self.version),
+            ("@arch@", self.arch.name()),
+            ("@root@", &root.to_string_lossy()),
+            ("@operator@", &operator.to_string_lossy()),
+            ("@deadline@", self.deadline),
+            ("@more@", self.more),
+        ] {
+            ensure!(text.contains(place), "the manifest has no place for {place}");
+            text = text.replace(place, value);
+        }
+        Ok(text)
+    }
+}
+
+/// A release: an image and the bundle that updates to it.
+#[derive(Debug)]
+pub struct Release {
+    /// The image.
+    pub image: Built,
+    /// The bundle.
+    pub bundle: PathBuf,
+    name: &'static str,
+}
+
+impl Release {
+    /// Its bundle, as a server offers it.
+    pub fn served(&self) -> (String, PathBuf) {
+        (format!("{}.bundle", self.name), self.bundle.clone())
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &str {
+        self.image.manifest.image.version.as_str()
+    }
+}
+
+/// Three good releases, each newer than the one before.
+pub fn good(arch: Arch) -> Result<[Release; 3]> {
+    let release = |name, version| Variant::new(name, version, arch).build();
+    Ok([release("v1", "1.0.0")?, release("v2", "2.0.0")?, release("v3", "3.0.0")?])
+}
+
+/// Where releases are kept.
+pub fn directory() -> Result<PathBuf> {
+    scratch("releases")
+}
+
+/// An update that a machine is told to make.
+#[derive(Debug)]
+pub struct Order {
+    operator: Result<Operator>,
+    url: String,
+}
+
+impl Server {
+    /// The order to update to a release.
+    pub fn order(&self, guest: &Guest, release: &Release) -> Order {
+        Order { operator: Operator::of(guest), url: self.url(&release.served().0) }
+    }
+}
+
+impl Order {
+    /// Has the machine apply the update and reboot into it; returns when it has been told to reboot.
+    pub fn carry_out(self) -> Result<()> {
+        let operator = self.operator?;
+        operator::done(operator.apply(&self.url)?).context("the update was not applied")?;
+        operator.reboot()
+    }
+}
