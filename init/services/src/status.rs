@@ -165,6 +165,11 @@ impl Log {
         }
     }
 
+    /// Lines to standard error only.
+    pub fn to_stderr(service: &'static str) -> Self {
+        Self { service, kmsg: None, budget: Budget::new(Instant::now()) }
+    }
+
     /// Writes one line. A line that cannot be logged is lost: there is nowhere else to tell.
     pub fn line(&mut self, level: Level, text: &str) {
         let (allowed, dropped) = self.budget.take(Instant::now());

@@ -13,6 +13,11 @@ impl Journal {
         Self(Arc::new(Mutex::new(Log::open("control"))))
     }
 
+    /// Writes to standard error instead: for a service tried by hand.
+    pub fn to_stderr() -> Self {
+        Self(Arc::new(Mutex::new(Log::to_stderr("control"))))
+    }
+
     /// Worth knowing.
     pub(super) fn notice(&self, text: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).notice(text);

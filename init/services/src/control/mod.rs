@@ -16,7 +16,8 @@ mod session;
 mod text;
 mod vsock;
 
-pub use machine::{Machine, Stop};
+pub use journal::Journal;
+pub use machine::{Busy, Machine, Stop};
 pub use session::serve;
 
 use crate::ServiceError;
@@ -25,7 +26,6 @@ use crate::link::Link;
 use crate::status::{Lines, Status};
 use crate::{config, privilege};
 use coracle_format::device::Transport;
-use journal::Journal;
 use std::io;
 use std::sync::Arc;
 use std::thread;
