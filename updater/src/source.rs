@@ -5,6 +5,7 @@
 
 mod file;
 mod http;
+mod stdin;
 
 use crate::error::{Kind, Result};
 use std::io::{self, Read};
@@ -12,6 +13,7 @@ use std::path::Path;
 
 pub use file::FileSource;
 pub use http::HttpSource;
+pub use stdin::StdinSource;
 
 /// Why a source gives no bytes. `Display` does not contain the cause.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +78,8 @@ pub trait Source {
     fn open(&mut self, offset: u64) -> Result<Box<dyn Read + '_>, SourceError>;
 }
 
-/// The source that `place` names: an `http:` or `https:` address, or the path of a file or block device. Nothing is read
-/// yet. `rate` caps what is taken from the network, in bytes per second; 0: no limit.
+/// The source that `place` names: an `http:` or `https:` address, `-` for the standard input, or the path of a file or
+/// block device. Nothing is read yet. `rate` caps what is taken from the network, in bytes per second; 0: no limit.
 pub fn of(place: &str, rate: u64) -> Result<Box<dyn Source>, SourceError> {
     if place.starts_with("http://") || place.starts_with("https://") {
         return Ok(Box::new(HttpSource::new(place, rate)?));
@@ -87,6 +89,9 @@ pub fn of(place: &str, rate: u64) -> Result<Box<dyn Source>, SourceError> {
         return Err(
             SourceError::new(Kind::Usage, message).hint("name a file, a block device, or an http(s) address")
         );
+    }
+    if place == "-" {
+        return Ok(Box::new(StdinSource::new()));
     }
     Ok(Box::new(FileSource::new(Path::new(place))))
 }

@@ -18,7 +18,7 @@ Commands:
   retry [RELEASE]           allow a release that failed here (a prefix of its digest) to be applied again
   history                   what happened to both slots, oldest first
 
-SOURCE is a file, a block device, or an http(s) address.
+SOURCE is a file, a block device, an http(s) address, or - for the standard input.
 
 Options:
   --json      one JSON object per line on standard output
@@ -41,11 +41,20 @@ pub(super) enum Afterwards {
 pub(super) enum Command {
     Help,
     Status,
-    Check { place: String },
-    Apply { place: String, afterwards: Afterwards },
+    Check {
+        place: String,
+    },
+    Apply {
+        place: String,
+        afterwards: Afterwards,
+    },
     Confirm,
-    Rollback { afterwards: Afterwards },
-    Retry { release: Option<String> },
+    Rollback {
+        afterwards: Afterwards,
+    },
+    Retry {
+        release: Option<String>,
+    },
     History,
     /// Started by PID 1 on a trial: waits for health, then commits.
     Gate,
@@ -101,7 +110,9 @@ impl Words {
         let name = plain.next().ok_or_else(|| usage("no command is named"))?;
         let mut operand = || plain.next();
         let needed = |place: Option<String>| {
-            place.ok_or_else(|| usage(format!("{name} needs a SOURCE: a file, a block device, or an http(s) address")))
+            place.ok_or_else(|| {
+                usage(format!("{name} needs a SOURCE: a file, a block device, or an http(s) address"))
+            })
         };
         let command = match name.as_str() {
             "help" => Command::Help,
@@ -146,6 +157,7 @@ mod tests {
             ("status", Command::Status),
             ("check u.bundle", Command::Check { place: place() }),
             ("apply u.bundle", Command::Apply { place: place(), afterwards: Afterwards::Stay }),
+            ("apply -", Command::Apply { place: "-".to_owned(), afterwards: Afterwards::Stay }),
             ("apply --reboot u.bundle", Command::Apply { place: place(), afterwards: Afterwards::Reboot }),
             ("confirm", Command::Confirm),
             ("rollback --reboot", Command::Rollback { afterwards: Afterwards::Reboot }),
