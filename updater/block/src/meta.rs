@@ -153,8 +153,9 @@ pub fn read_history(disk: &Disk, meta: &Partition) -> Result<Vec<Entry>, PathErr
 }
 
 /// Adds an entry to the history, over the oldest one when it is full. Its sequence number is set here.
-pub fn append_history(disk: &Disk, meta: &Partition, entry: Entry) -> Result<(), PathError> {
-    let (offset, entry) = history::next(&read_ring(disk, meta)?, entry);
+pub fn append_history(disk: &Disk, meta: &Partition, mut entry: Entry) -> Result<(), PathError> {
+    let newest = history::newest(&read_ring(disk, meta)?);
+    let offset = entry.follow(newest.as_ref());
     let sector: [u8; ENTRY_BYTES] = entry.encode();
     disk.write_within(meta, offset, &sector)?;
     disk.sync()

@@ -111,7 +111,7 @@ fn descriptor(disk: &mut dyn Disk, places: &Places, slot: Slot) -> Result<(u64, 
     let place = places.slot(slot).ok_or("there is no such partition")?;
     let at = Descriptor::offset_in(place.bytes).ok_or("the partition is too small")?;
     let mut block = vec![0; usize::try_from(BLOCK_BYTES).ok().ok_or("block too large")?];
-    disk.read(place.offset + at, &mut block).map_err(|error| format!("{error}"))?;
+    disk.read(place.offset + at, &mut block).map_err(|error| error.0)?;
     let descriptor = Descriptor::parse(&block, place.bytes).map_err(|error| format!("{error}"))?;
     Ok((place.offset, descriptor))
 }
@@ -125,13 +125,13 @@ fn read_boot(disk: &mut dyn Disk, places: &Places, slot: Slot) -> Result<Vec<u8>
     let (start, descriptor) = descriptor(disk, places, slot)?;
     let boot = descriptor.boot;
     if boot.bytes > BOOT_BYTES_MAX {
-        return Err(format!("boot artefact has {} bytes, more than {BOOT_BYTES_MAX}", boot.bytes));
+        return Err("boot artefact is too large".into());
     }
     let bytes = usize::try_from(boot.bytes).ok().ok_or("boot artefact is too large for this machine")?;
     let mut image = Vec::new();
     image.try_reserve_exact(bytes).ok().ok_or("not enough memory for the boot artefact")?;
     image.resize(bytes, 0);
-    disk.read(start + boot.offset, &mut image).map_err(|error| format!("{error}"))?;
+    disk.read(start + boot.offset, &mut image).map_err(|error| error.0)?;
     if Sha256::digest(&image)[..] != descriptor.boot_digest {
         return Err("boot artefact does not match its digest".into());
     }

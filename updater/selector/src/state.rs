@@ -102,13 +102,11 @@ impl State {
         if disk.read(self.places.meta.offset + HISTORY_OFFSET, &mut ring).is_err() {
             return;
         }
-        let newest = history::entries(&ring).max_by_key(|entry| entry.sequence);
-        let same =
-            |newest: &Entry| (newest.event, newest.slot, newest.release) == (event, slot, entry.release);
-        if newest.as_ref().is_some_and(same) {
+        let newest = history::newest(&ring);
+        if newest.is_some_and(|newest| newest.about == entry.about()) {
             return;
         }
-        let (offset, entry) = history::next(&ring, entry);
+        let offset = entry.follow(newest.as_ref());
         if let Err(error) = put(disk, self.places.meta.offset + offset, &entry.encode()) {
             firmware.say(&format!("coracle: cannot write the history: {error}"));
         }

@@ -18,12 +18,31 @@ impl Blocked {
 
     /// With `release` as the newest.
     pub(crate) fn with(self, release: Release, verdict: Verdict) -> Self {
-        let others = self.without(&release).0.into_iter().flatten();
-        Self::from_entries(core::iter::once((release, verdict)).chain(others))
+        let mut next = Self::NONE;
+        next.push((release, verdict));
+        next.push_others(&self, &release);
+        next
     }
 
     pub(crate) fn without(self, release: &Release) -> Self {
-        Self::from_entries(self.entries().filter(|(blocked, _)| blocked != release))
+        let mut next = Self::NONE;
+        next.push_others(&self, release);
+        next
+    }
+
+    fn push_others(&mut self, from: &Self, release: &Release) {
+        for entry in from.0.iter().flatten() {
+            if entry.0 != *release {
+                self.push(*entry);
+            }
+        }
+    }
+
+    /// As the oldest; left out when the list is full.
+    pub(crate) fn push(&mut self, entry: (Release, Verdict)) {
+        if let Some(place) = self.0.iter_mut().find(|place| place.is_none()) {
+            *place = Some(entry);
+        }
     }
 
     /// With another verdict for a release that is in the list, in its place.
@@ -35,16 +54,7 @@ impl Blocked {
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = (Release, Verdict)> {
-        self.0.into_iter().flatten()
-    }
-
-    /// The first [`BLOCKED_MAX`] of them.
-    pub(crate) fn from_entries(entries: impl Iterator<Item = (Release, Verdict)>) -> Self {
-        let mut this = Self::NONE;
-        for (place, entry) in this.0.iter_mut().zip(entries) {
-            *place = Some(entry);
-        }
-        this
+        self.0.iter().flatten().copied()
     }
 }
 

@@ -4,7 +4,7 @@ use crate::blocked::{BLOCKED_MAX, Blocked};
 use crate::fields::{
     array, encode_slot, encode_verdict, get32, get64, open, parse_slot, parse_verdict, put, seal,
 };
-use crate::record::{Floors, Record, Release, Slot, SlotState, Verdict};
+use crate::record::{Floors, Record, Slot, SlotState};
 use core::fmt;
 
 /// Bytes of one encoded copy. It fits in one sector of every disk, so a device that writes sectors whole never tears it.
@@ -108,13 +108,11 @@ fn parse_fields(block: &[u8; COPY_BYTES]) -> Option<Record> {
 }
 
 fn parse_blocked(bytes: &[u8]) -> Option<Blocked> {
-    let mut entries: [Option<(Release, Verdict)>; BLOCKED_MAX] = [None; BLOCKED_MAX];
-    for (entry, bytes) in entries.iter_mut().zip(bytes.chunks_exact(BLOCKED_BYTES)) {
-        if bytes[32] != 0 {
-            *entry = Some((array(bytes, 0), parse_verdict(bytes[32])?));
-        }
+    let mut blocked = Blocked::NONE;
+    for bytes in bytes.chunks_exact(BLOCKED_BYTES).filter(|bytes| bytes[32] != 0) {
+        blocked.push((array(bytes, 0), parse_verdict(bytes[32])?));
     }
-    Some(Blocked::from_entries(entries.into_iter().flatten()))
+    Some(blocked)
 }
 
 impl Record {
@@ -173,6 +171,7 @@ fn parse_state(code: u8, detail: u8) -> Option<SlotState> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Verdict;
     use proptest::prelude::*;
 
     fn any_state() -> impl Strategy<Value = SlotState> {
@@ -218,7 +217,7 @@ mod tests {
                     epoch: floors[0],
                     root_version: floors[1],
                 },
-                blocked: Blocked::from_entries(failed.into_iter()),
+                blocked: failed.into_iter().fold(Blocked::NONE, |list, (release, verdict)| list.with(release, verdict)),
             }
         }
     }

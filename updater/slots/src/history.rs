@@ -46,38 +46,58 @@ pub enum Event {
     Rebuilt,
 }
 
-const EVENTS: [(Event, u8, &str); 11] = [
-    (Event::Applied, 1, "applied"),
-    (Event::Armed, 2, "armed"),
-    (Event::Committed, 3, "committed"),
-    (Event::Failed, 4, "failed"),
-    (Event::Explained, 5, "explained"),
-    (Event::RolledBack, 6, "rolled back"),
-    (Event::HoldReleased, 7, "hold released"),
-    (Event::Retried, 8, "retried"),
-    (Event::Damaged, 9, "damaged"),
-    (Event::NotStarted, 10, "not started"),
-    (Event::Rebuilt, 11, "record rebuilt"),
-];
-
 impl Event {
-    /// Every event.
-    pub fn all() -> impl Iterator<Item = Self> {
-        EVENTS.into_iter().map(|(event, _, _)| event)
-    }
+    /// Every event, in the order of their codes, which begin with 1.
+    pub const ALL: [Self; 11] = [
+        Self::Applied,
+        Self::Armed,
+        Self::Committed,
+        Self::Failed,
+        Self::Explained,
+        Self::RolledBack,
+        Self::HoldReleased,
+        Self::Retried,
+        Self::Damaged,
+        Self::NotStarted,
+        Self::Rebuilt,
+    ];
 
-    fn code(self) -> u8 {
-        EVENTS.iter().find(|(event, _, _)| *event == self).map_or(0, |(_, code, _)| *code)
+    const fn code(self) -> u8 {
+        match self {
+            Self::Applied => 1,
+            Self::Armed => 2,
+            Self::Committed => 3,
+            Self::Failed => 4,
+            Self::Explained => 5,
+            Self::RolledBack => 6,
+            Self::HoldReleased => 7,
+            Self::Retried => 8,
+            Self::Damaged => 9,
+            Self::NotStarted => 10,
+            Self::Rebuilt => 11,
+        }
     }
 
     fn parse(code: u8) -> Option<Self> {
-        EVENTS.iter().find(|(_, known, _)| *known == code).map(|(event, _, _)| *event)
+        Self::ALL.into_iter().find(|event| event.code() == code)
     }
 }
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(EVENTS.iter().find(|(event, _, _)| event == self).map_or("", |(_, _, name)| *name))
+        f.write_str(match self {
+            Self::Applied => "applied",
+            Self::Armed => "armed",
+            Self::Committed => "committed",
+            Self::Failed => "failed",
+            Self::Explained => "explained",
+            Self::RolledBack => "rolled back",
+            Self::HoldReleased => "hold released",
+            Self::Retried => "retried",
+            Self::Damaged => "damaged",
+            Self::NotStarted => "not started",
+            Self::Rebuilt => "record rebuilt",
+        })
     }
 }
 
@@ -161,12 +181,43 @@ pub fn entries(ring: &[u8]) -> impl Iterator<Item = Entry> {
     places.filter_map(|(place, bytes)| parse(bytes).ok().filter(|entry| place_of(entry.sequence) == place))
 }
 
-/// The entry as the next one of this ring, and its byte offset in the `meta` partition. It goes over the oldest entry,
-/// or to a place that holds none.
-pub fn next(ring: &[u8], mut entry: Entry) -> (u64, Entry) {
-    entry.sequence = entries(ring).map(|entry| entry.sequence).max().unwrap_or(0).saturating_add(1);
-    let place = place_of(entry.sequence) * ENTRY_BYTES;
-    (HISTORY_OFFSET.saturating_add(u64::try_from(place).unwrap_or(0)), entry)
+/// What the next entry has to know of the newest one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// Its sequence number.
+    pub sequence: u64,
+    /// What happened, to which slot, with which release.
+    pub about: (u8, u8, Release),
+}
+
+impl Entry {
+    /// What happened, to which slot, with which release, to be compared with [`Newest::about`].
+    pub fn about(&self) -> (u8, u8, Release) {
+        (self.event.code(), encode_slot(self.slot), self.release)
+    }
+
+    /// Gives the entry the sequence number behind the newest one. Returns its byte offset in the `meta` partition: over
+    /// the oldest entry, or a place that holds none.
+    pub fn follow(&mut self, newest: Option<&Newest>) -> u64 {
+        self.sequence = newest.map_or(0, |newest| newest.sequence).saturating_add(1);
+        let place = place_of(self.sequence) * ENTRY_BYTES;
+        HISTORY_OFFSET.saturating_add(u64::try_from(place).unwrap_or(0))
+    }
+}
+
+/// The newest entry of a ring.
+pub fn newest(ring: &[u8]) -> Option<Newest> {
+    let mut newest: Option<Newest> = None;
+    for (place, bytes) in ring.chunks_exact(ENTRY_BYTES).take(ENTRIES).enumerate() {
+        let Ok(block) = open::<ENTRY_BYTES>(bytes, MAGIC) else {
+            continue;
+        };
+        let sequence = get64(block, 16);
+        if place_of(sequence) == place && newest.is_none_or(|newest| newest.sequence < sequence) {
+            newest = Some(Newest { sequence, about: (block[32], block[33], array(block, 64)) });
+        }
+    }
+    newest
 }
 
 fn place_of(sequence: u64) -> usize {
@@ -200,8 +251,14 @@ mod tests {
         ring
     }
 
-    fn append(ring: &mut [u8], entry: Entry) {
-        let (offset, entry) = next(ring, entry);
+    fn next(ring: &[u8]) -> (u64, Entry) {
+        let mut entry = sample();
+        let offset = entry.follow(newest(ring).as_ref());
+        (offset, entry)
+    }
+
+    fn append(ring: &mut [u8]) {
+        let (offset, entry) = next(ring);
         let at = usize::try_from(offset - HISTORY_OFFSET).unwrap();
         ring[at..at + ENTRY_BYTES].copy_from_slice(&entry.encode());
     }
@@ -215,11 +272,11 @@ mod tests {
     proptest! {
         #[test]
         fn an_entry_survives_the_round_trip(
-            numbers: [u64; 2], event in 0..EVENTS.len(), release: [u8; 32], verdict in 0..8_u8, text in ".{0,200}"
+            numbers: [u64; 2], event in 0..Event::ALL.len(), release: [u8; 32], verdict in 0..8_u8, text in ".{0,200}"
         ) {
             let entry = Entry {
                 sequence: numbers[0],
-                event: EVENTS[event].0,
+                event: Event::ALL[event],
                 slot: Slot::A,
                 release,
                 version: Text::cut(&text),
@@ -234,7 +291,7 @@ mod tests {
         fn a_torn_write_costs_at_most_the_entry_it_goes_over(before in 0..300_usize, cut in 0..=ENTRY_BYTES) {
             let mut ring = ring(before);
             let old = sequences(&ring);
-            let (offset, entry) = next(&ring, sample());
+            let (offset, entry) = next(&ring);
             let at = usize::try_from(offset - HISTORY_OFFSET).unwrap();
             ring[at..at + cut].copy_from_slice(&entry.encode()[..cut]);
             let kept = if before < ENTRIES { &old[..] } else { &old[1..] };
@@ -253,7 +310,7 @@ mod tests {
     fn a_full_ring_forgets_the_oldest_entry() {
         let mut ring = ring(127);
         for _ in 0..3 {
-            append(&mut ring, sample());
+            append(&mut ring);
         }
         assert_eq!(sequences(&ring), (3..=130).collect::<Vec<u64>>());
     }
@@ -261,7 +318,7 @@ mod tests {
     #[test]
     fn an_entry_that_stands_where_it_does_not_belong_is_left_out() {
         let mut ring = vec![0; HISTORY_BYTES];
-        append(&mut ring, sample());
+        append(&mut ring);
         let copy: Vec<u8> = ring[ENTRY_BYTES..2 * ENTRY_BYTES].to_vec();
         ring[5 * ENTRY_BYTES..6 * ENTRY_BYTES].copy_from_slice(&copy);
         assert_eq!(sequences(&ring), [1]);

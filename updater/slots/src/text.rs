@@ -12,10 +12,14 @@ impl<const N: usize> Text<N> {
 
     /// As much of `text` as fits, up to the first NUL.
     pub fn cut(text: &str) -> Self {
-        let text = text.split('\0').next().unwrap_or_default();
-        let end = text.floor_char_boundary(N);
+        let mut end = text.bytes().take(N).position(|byte| byte == 0).unwrap_or_else(|| N.min(text.len()));
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
         let mut bytes = [0; N];
-        bytes[..end].copy_from_slice(&text.as_bytes()[..end]);
+        for (to, from) in bytes.iter_mut().zip(text.bytes().take(end)) {
+            *to = from;
+        }
         Self(bytes)
     }
 
