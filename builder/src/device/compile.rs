@@ -209,6 +209,8 @@ impl Toolchain {
         let mut flags = Vec::new();
         if target.ends_with("-linux-musl") {
             flags.extend(["-Clinker=rust-lld", "-Clinker-flavor=ld.lld"].map(str::to_owned));
+            // A signature now and then needs no vector instructions: one implementation instead of three is 27 KB less.
+            flags.push("--cfg=curve25519_dalek_backend=\"serial\"".to_owned());
         } else {
             // Else a UEFI program carries the time of day and the path of its debug information.
             flags.extend(["-Clink-arg=/Brepro", "-Clink-arg=/DEBUG:NONE"].map(str::to_owned));
