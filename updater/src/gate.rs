@@ -9,6 +9,7 @@ mod condition;
 mod exec;
 mod http;
 mod journal;
+mod klog;
 mod line;
 mod machine;
 mod places;
@@ -22,6 +23,7 @@ mod trial;
 mod view;
 
 use crate::error::{Error, Exit, Kind, Result};
+use crate::executor::Executor;
 use coracle_format::device::{self, DeviceConfig};
 use line::Line;
 use service::{End, Service};
@@ -40,7 +42,7 @@ pub fn run() -> Result<Exit> {
     let line = Line::inherit()
         .map_err(|error| Error::new(Kind::Io, "cannot take over the line to PID 1").because(error))?;
     let places = Places::default();
-    let mut trial = trial::Running::default();
+    let mut trial = trial::Running::new(Executor::open_running, Path::new(KMSG));
     let service = Service::new(&config, &places, (line, Path::new(KMSG)), &mut trial)?;
     match service.run()? {
         End::Committed | End::Stopped => Ok(Exit::Done),

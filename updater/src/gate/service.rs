@@ -54,6 +54,7 @@ pub(super) struct Service<'a> {
     journal: Journal,
     trial: &'a mut dyn Trial,
     done: (Sender<Done>, Receiver<Done>),
+    clock: Box<dyn Fn() -> u64>,
     begun: u64,
 }
 
@@ -81,6 +82,7 @@ impl<'a> Service<'a> {
             journal: Journal::open(kmsg, places.update()),
             trial,
             done: channel(),
+            clock: Box::new(now_ms),
             begun: now_ms(),
         })
     }
@@ -124,7 +126,7 @@ impl<'a> Service<'a> {
                 return Some(end);
             }
         }
-        let view = self.state.view(&self.plan, now_ms());
+        let view = self.state.view(&self.plan, (self.clock)());
         self.show(&view);
         None
     }
@@ -132,7 +134,7 @@ impl<'a> Service<'a> {
     /// Steps the machine and does what it says.
     fn feed(&mut self, event: Event) -> Option<End> {
         let state = self.state.clone();
-        let (state, effects) = state.step(&self.plan, event, now_ms());
+        let (state, effects) = state.step(&self.plan, event, (self.clock)());
         self.state = state;
         effects.into_iter().find_map(|effect| self.perform(effect))
     }
@@ -151,6 +153,8 @@ impl<'a> Service<'a> {
             }
             Effect::Commit => match self.trial.commit() {
                 Ok(()) => Some(self.end_committed()),
+                // What failed may be the telling only.
+                Err(_) if self.trial.is_committed() => Some(self.end_committed()),
                 Err(error) => {
                     let why = chain(&error);
                     self.journal.line(Level::Error, &why);
@@ -162,7 +166,7 @@ impl<'a> Service<'a> {
     }
 
     fn end_committed(&mut self) -> End {
-        let now = now_ms();
+        let now = (self.clock)();
         self.journal.outcome(Ok(()), now.saturating_sub(self.begun), now);
         self.show(&View { missing: Vec::new(), ..self.last_view(Phase::Committed, None, now) });
         if let Err(error) = self.line.tell(&Message::Ready) {
@@ -176,7 +180,7 @@ impl<'a> Service<'a> {
         if self.trial.is_committed() {
             return self.end_committed();
         }
-        let now = now_ms();
+        let now = (self.clock)();
         self.journal.outcome(Err(&reason), now.saturating_sub(self.begun), now);
         if let Err(error) = self.trial.fail(&reason, now) {
             self.journal.line(Level::Error, &chain(&error));
@@ -215,3 +219,7 @@ fn chain(error: &Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;
