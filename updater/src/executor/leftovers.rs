@@ -120,7 +120,9 @@ mod tests {
         let path = directory.path().join("update/progress");
         let mut first = Leftovers::load(Some(&path), [1; 32]);
         assert_eq!(first.next(), None);
-        [[7; 32], [8; 32]].map(|digest| first.push(digest));
+        for digest in [[7; 32], [8; 32]] {
+            first.push(digest);
+        }
         first.store();
         let mut second = Leftovers::load(Some(&path), [1; 32]);
         assert_eq!(second.next(), Some([7; 32]));
