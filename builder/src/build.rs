@@ -54,6 +54,8 @@ const STEPS_VERSION: &[u8] = b"coracle image steps 1";
 /// Panics, oopses, lockups, hung tasks and stalls become reboots.
 const HANGS: &str = "panic=5 oops=panic softlockup_panic=1 nmi_watchdog=panic,1 sysctl.kernel.hung_task_panic=1 \
                      sysctl.kernel.panic_on_rcu_stall=1 rcupdate.rcu_cpu_stall_timeout=60 softdog.soft_panic=1";
+/// Where the primary partition table is torn, the kernel believes the backup at the end of the disk.
+const TABLES: &str = "gpt";
 /// A panic is kept with 124 KiB of the log before it: as a rule all of a trial, with the kernel's command line.
 const LAST_WORDS: &str = "pstore.kmsg_bytes=0x1f000 ramoops.record_size=0x20000";
 /// The memory of the crash recorder, then the ring with the log's tail: `docs/explanation/boot.md`.
@@ -432,7 +434,7 @@ impl Build<'_> {
             Arch::Aarch64 => ("ttyAMA0", LAST_WORDS_AARCH64),
         };
         let mut line =
-            format!("{verity} console={console} loglevel=6 printk.devkmsg=on {HANGS} {LAST_WORDS} {memory}");
+            format!("{verity} console={console} loglevel=6 printk.devkmsg=on {TABLES} {HANGS} {LAST_WORDS} {memory}");
         for args in [&self.manifest.kernel.args] {
             if !args.is_empty() {
                 line.push(' ');
