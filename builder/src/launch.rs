@@ -265,3 +265,19 @@ pub fn floor(image: &Built, options: &Options, dir: &Path) -> Result<Spec> {
     crate::files::replace(&parts.initrd, &floor::initrd(&image.probe)?)?;
     Ok(machine(image, options, Boot::Direct(parts)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_grows_and_is_never_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("disk.raw");
+        crate::files::replace(&disk, &[7; 4096]).unwrap();
+        grow_disk(&disk, 8192).unwrap();
+        assert_eq!(grow_disk(&disk, 4096).unwrap_err().kind(), Kind::Usage);
+        let bytes = fs::read(&disk).unwrap();
+        assert_eq!((bytes.len(), bytes[4095], bytes[4096]), (8192, 7, 0));
+    }
+}

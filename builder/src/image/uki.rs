@@ -176,4 +176,4 @@ impl<'a> Uki<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -35,7 +35,7 @@ use std::{
 /// How often something is looked at that does not tell when it changes.
 pub(super) const GLANCE: Duration = Duration::from_millis(20);
 /// Ends what it is told to when its input does: when the process that holds the other end is gone, however it went.
-const WATCH: &str = "while read -r _; do :; done; kill -KILL -- \"-$1\"";
+const WATCH: &str = "while read -r _; do :; done; kill -s KILL -- \"-$1\"";
 
 /// What keeper and [`super::Vm`] know of the machine together.
 #[derive(Debug, Default)]
@@ -314,5 +314,36 @@ impl Surroundings for Console<'_> {
 
     fn stopping(&self) -> bool {
         self.shared.lock().stopping
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{cache::Cache, report::Report};
+
+    #[test]
+    fn a_machine_ends_with_the_process_that_started_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let ctx = Context::new(Cache::open(dir.path()).unwrap(), Report::silent());
+        let mut machine = Tool::host("sleep").arg("600").stdout(Stdout::Log).spawn(&ctx).unwrap();
+        let id = machine.id().to_string();
+        // Its input has ended already, as that of a watcher whose process was killed.
+        Tool::host("sh").args(["-c", WATCH, "watch", &id]).run(&ctx).unwrap();
+        let Waited::Exited(status) = machine.wait(Duration::from_secs(20)).unwrap() else {
+            panic!("it still runs");
+        };
+        assert!(!status.success());
+    }
+
+    #[test]
+    fn two_machines_never_have_one_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk.raw");
+        File::create(&path).unwrap();
+        let first = claim(&path).unwrap();
+        assert!(claim(&path).unwrap_err().hint_text().unwrap().contains("another machine"));
+        drop(first);
+        claim(&path).unwrap();
     }
 }

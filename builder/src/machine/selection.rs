@@ -138,3 +138,6 @@ impl Disk for HostDisk {
         self.file.sync_data().ok().ok_or(DiskError("the disk's file cannot be synced"))
     }
 }
+
+#[cfg(test)]
+mod tests;

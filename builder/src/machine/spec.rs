@@ -372,6 +372,24 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_that_the_host_starts_again_ends_instead_of_resetting_and_leaves_its_memory() {
+        let spec = spec(Arch::X86_64);
+        let host = Host { keeper: Some(Path::new("/k")), memory: Some(Path::new("/m")), ..Host::default() };
+        let args = spec.args(&host);
+        let has = |word: &str| args.iter().any(|arg| arg.to_string_lossy().contains(word));
+        assert!(has("reboot=shutdown,shutdown=pause") && has("share=on,size=512M,mem-path=/m"));
+        assert!(has("q35,usb=off,vmport=off,accel=tcg,memory-backend=ram"));
+        assert!(!line(&spec).contains("shutdown"));
+    }
+
+    #[test]
+    fn a_recorded_disk_is_written_through_its_recording() {
+        let recorded = Spec { write_log: Some("/w".into()), ..spec(Arch::X86_64) };
+        assert!(line(&recorded).contains("virtio-blk-pci,drive=logged,"));
+        assert!(line(&spec(Arch::X86_64)).contains("virtio-blk-pci,drive=disk,"));
+    }
+
+    #[test]
     fn each_architecture_has_its_machine() {
         assert!(line(&spec(Arch::X86_64)).contains("-machine q35,usb=off,vmport=off,accel=tcg -cpu max"));
         assert!(line(&spec(Arch::Aarch64)).contains("-machine virt,gic-version=3,accel=tcg -cpu cortex-a76"));

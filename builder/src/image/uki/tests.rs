@@ -1,7 +1,7 @@
 use super::*;
 
 /// A PE file as small as the format allows: one section, and room for `room` more section headers.
-fn stub(machine: u16, room: usize) -> Vec<u8> {
+pub(crate) fn stub(machine: u16, room: usize) -> Vec<u8> {
     let headers = 64 + 24 + 240 + 40 * (1 + room);
     let raw = u32::try_from(headers.next_multiple_of(512)).unwrap();
     let raw = if room == 0 { 368 } else { raw };
