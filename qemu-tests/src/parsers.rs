@@ -7,6 +7,7 @@
 mod device;
 mod files;
 mod image;
+mod meta;
 mod mutate;
 mod packages;
 mod scratch;
@@ -34,6 +35,8 @@ pub const ALL: &[Parser] = &[
     Parser { name: "gpt", parse: device::gpt, seeds: device::gpt_seeds },
     Parser { name: "slot_descriptor", parse: device::descriptor, seeds: device::descriptor_seeds },
     Parser { name: "slot_record", parse: device::record, seeds: device::record_seeds },
+    Parser { name: "last_words", parse: meta::last_words, seeds: meta::last_words_seeds },
+    Parser { name: "history", parse: meta::history, seeds: meta::history_seeds },
     Parser { name: "device_config", parse: device::config, seeds: device::config_seeds },
     Parser { name: "kernel_words", parse: device::kernel_words, seeds: device::kernel_words_seeds },
     Parser { name: "ipc", parse: wire::ipc, seeds: wire::ipc_seeds },

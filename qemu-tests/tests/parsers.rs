@@ -93,6 +93,8 @@ fn seeds_get_past_the_first_checks_of_their_parsers() {
     });
     all("slot_descriptor", |seed| Descriptor::parse(seed, 256 << 20).is_ok());
     all("slot_record", |seed| coracle_slots::parse(seed).is_ok());
+    all("last_words", |seed| coracle_slots::words::parse(seed).is_ok());
+    all("history", |seed| coracle_slots::history::entries(seed).count() == 1);
     all("device_config", |seed| device::decode::<device::EarlyConfig>(seed).is_ok());
     all("ipc", |seed| ipc::Message::decode(seed).is_some());
     all("dhcp", |seed| network::dhcp_lease(network::dhcp_message(seed).unwrap_or(seed)).is_some());

@@ -8,7 +8,7 @@ use coracle_format::{
     layout::Role,
     slot::{Arch, Descriptor, Range, Text},
 };
-use coracle_slots::{COPY_BYTES, Held, Record, Slot};
+use coracle_slots::{COPY_BYTES, Held, Record, Slot, Verdict};
 
 /// The disk the tables of the seeds are made for.
 const DISK_BYTES: u64 = 1 << 30;
@@ -100,6 +100,8 @@ fn live(record: Record) {
     ignore(booted.commit().map(|record| record.encode()));
     for slot in Slot::ALL {
         ignore((booted.clear(slot), booted.arm(slot), booted.refuse(slot), booted.damage(slot).encode()));
+        ignore((booted.written(slot, [1; 32], 1), booted.fail(slot, Verdict::Gate), booted.roll_back()));
+        ignore(booted.retry(&booted.release(slot)).explain(slot, Verdict::Panic).missed().pause_seconds());
         ignore(record.choose(&[slot]));
     }
 }
