@@ -1,10 +1,22 @@
 //! The command line: words to a command, a command to its result.
 
 mod args;
+mod hand;
+mod history;
+mod progress;
+mod status;
+mod text;
+mod transfer;
 
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Kind, Result};
+use crate::executor::Executor;
 use crate::report::Report;
-use args::{Command, HELP, Parsed};
+use args::{Afterwards, Command, HELP, Parsed};
+use coracle_block::{Access, Doing, read_limited};
+use coracle_format::device::{self, DEVICE_PATH, DeviceConfig, Update};
+use coracle_format::slot::Arch;
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::Path;
 
 /// Does what the arguments (without the program's name) ask for, and says so on `report`.
 pub fn run(arguments: &[String], report: &mut Report<'_>) -> Exit {
@@ -26,13 +38,71 @@ fn dispatch(parsed: Parsed, report: &mut Report<'_>) -> Result<Exit> {
         Command::Help => report.data(HELP)?,
         Command::Gate => return crate::gate::run(),
         Command::Fetch(arguments) => return crate::fetch::run(&arguments),
-        Command::Status
-        | Command::Check { .. }
-        | Command::Apply { .. }
-        | Command::Confirm
-        | Command::Rollback { .. }
-        | Command::Retry { .. }
-        | Command::History => {}
+        Command::Status => {
+            let image = Image::load()?;
+            let state = status::StatePartition::look();
+            status::show(&Executor::open_running(Access::Read)?, &image, state, report)?;
+        }
+        Command::Check { place } => transfer::check(&Image::load()?, &place, report)?,
+        Command::Apply { place, afterwards } => {
+            transfer::apply(&Image::load()?, &place, report)?;
+            follow(afterwards)?;
+        }
+        Command::Confirm => hand::confirm(&to_write()?, report)?,
+        Command::Rollback { afterwards } => {
+            hand::roll_back(&to_write()?, report)?;
+            follow(afterwards)?;
+        }
+        Command::Retry { release } => hand::retry(&to_write()?, release.as_deref(), report)?,
+        Command::History => {
+            Image::load()?;
+            history::show(&Executor::open_running(Access::Read)?, report)?;
+        }
     }
     Ok(Exit::Done)
+}
+
+/// The running disk, for a command that changes the record.
+fn to_write() -> Result<Executor> {
+    Image::load()?;
+    Executor::open_running(Access::Write)
+}
+
+fn follow(afterwards: Afterwards) -> Result<()> {
+    match afterwards {
+        Afterwards::Stay => Ok(()),
+        Afterwards::Reboot => kill_process(Pid::INIT, Signal::INT).map_err(|error| {
+            Error::new(Kind::Io, "cannot ask PID 1 for a reboot")
+                .because(error)
+                .hint("everything else is done: restart the machine by hand")
+        }),
+    }
+}
+
+/// What the running image says about itself.
+#[derive(Debug)]
+struct Image {
+    config: DeviceConfig,
+    update: Update,
+}
+
+impl Image {
+    fn load() -> Result<Self> {
+        Self::read(Path::new(DEVICE_PATH))
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        let bytes = read_limited(path, device::LIMIT_BYTES)?;
+        let config: DeviceConfig = device::decode(&bytes).map_err(std::io::Error::other).doing("read", path)?;
+        let update = config.update.clone().ok_or_else(|| {
+            let name = &config.image_name;
+            Error::new(Kind::Usage, format!("the image {name:?} takes no updates: its manifest has no [update]"))
+                .hint("build it with an [update] table, and write that image to the disk once")
+        })?;
+        Ok(Self { config, update })
+    }
+
+    const fn arch() -> Arch {
+        if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 }
+    }
 }

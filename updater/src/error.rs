@@ -56,6 +56,8 @@ pub enum Kind {
     Policy,
     /// It does not fit into the slot.
     TooLarge,
+    /// Another update is under way.
+    Busy,
     /// Anything else; a defect if seen.
     Internal,
 }
@@ -73,7 +75,7 @@ impl Kind {
             | Self::Version
             | Self::Policy
             | Self::TooLarge => Exit::Refused,
-            Self::NotFound | Self::Io | Self::Network | Self::Internal => Exit::Failed,
+            Self::NotFound | Self::Io | Self::Network | Self::Busy | Self::Internal => Exit::Failed,
         }
     }
 
@@ -92,6 +94,7 @@ impl Kind {
             Self::Version => "version",
             Self::Policy => "policy",
             Self::TooLarge => "too-large",
+            Self::Busy => "busy",
             Self::Internal => "internal",
         }
     }

@@ -8,6 +8,7 @@ pub mod error;
 pub mod executor;
 pub mod fetch;
 pub mod gate;
+pub mod isolation;
 pub mod pace;
 pub mod report;
 pub mod source;

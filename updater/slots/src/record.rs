@@ -270,6 +270,11 @@ impl Record {
         self.hold
     }
 
+    /// How often the selector has passed over the armed release without starting it once.
+    pub const fn misses(&self) -> u8 {
+        self.misses
+    }
+
     /// Why `release` failed, if it is one of the last [`crate::BLOCKED_MAX`] that did; it is not armed again before
     /// [`Record::retry`].
     pub fn blocked(&self, release: &Release) -> Option<Verdict> {

@@ -71,6 +71,12 @@ impl Object {
         }
     }
 
+    /// A field with a list of objects.
+    pub fn objects(self, name: &str, values: impl IntoIterator<Item = Self>) -> Self {
+        let list: Vec<String> = values.into_iter().map(Self::close).collect();
+        self.raw(name, &format!("[{}]", list.join(",")))
+    }
+
     /// The object as text.
     pub fn close(self) -> String {
         format!("{{{}}}", self.0)

@@ -1,0 +1,110 @@
+//! `check` and `apply`.
+
+use super::Image;
+use super::progress::Shown;
+use crate::engine::{Ask, Job};
+use crate::error::{Error, Kind, Result};
+use crate::executor::{Executor, LEFTOVERS_PATH, Settings, trusted_time};
+use crate::report::{Object, Report, Style, hex, short};
+use crate::{baseline, isolation, source};
+use coracle_block::{Access, Doing, PathError, read_limited};
+use coracle_format::device::{Gate, TRUST_ROOT_PATH};
+use coracle_slots::Release;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+/// Held by an update under way: there is never more than one.
+const LOCK: &str = "/run/coracle/update.lock";
+/// The longest root document that is read.
+const ROOT_BYTES_MAX: usize = 1 << 20;
+
+/// Whether the update would be applied.
+pub(super) fn check(image: &Image, place: &str, report: &mut Report<'_>) -> Result<()> {
+    let job = run(image, place, Ask::Check, report)?;
+    let (version, slot) = (job.offer.version, job.spare());
+    let text = format!("{} {version} would be applied to slot {slot}\n", job.offer.image);
+    match report.style() {
+        Style::Human => report.data(&text),
+        Style::Json => report.data(&object("checked", &job).line()),
+    }
+}
+
+/// Applies the update, up to an armed trial.
+pub(super) fn apply(image: &Image, place: &str, report: &mut Report<'_>) -> Result<()> {
+    let _lock = lock(Path::new(LOCK))?;
+    let job = run(image, place, Ask::Apply, report)?;
+    let text = format!(
+        "{} {} (release {}) is in slot {}; the next boot is its trial\n",
+        job.offer.image,
+        job.offer.version,
+        short(&job.content.digests.boot),
+        job.spare()
+    );
+    match report.style() {
+        Style::Human => report.data(&text),
+        Style::Json => report.data(&object("applied", &job).line()),
+    }
+}
+
+fn object(event: &str, job: &Job) -> Object {
+    Object::event(event)
+        .text("image", &job.offer.image)
+        .text("version", &job.offer.version.to_string())
+        .text("release", &hex(&job.content.digests.boot))
+        .text("slot", &job.spare().to_string())
+}
+
+/// What needs the network, the disk or the image is opened first; then the network is left; only then the first byte of
+/// the update is read.
+fn run(image: &Image, place: &str, ask: Ask, report: &mut Report<'_>) -> Result<Job> {
+    let access = match ask {
+        Ask::Check => Access::Read,
+        Ask::Apply => Access::Write,
+    };
+    let executor = Executor::open_running(access)?;
+    let trusted_root = read_limited(Path::new(TRUST_ROOT_PATH), ROOT_BYTES_MAX).map_err(|error| {
+        Error::from(error).hint("the image names no root of trust: its manifest needs `root` in [update]")
+    })?;
+    let mut source = source::of(place, image.update.download_rate)?;
+    isolation::leave_network()?;
+    let floors = [image.config.clock.floor, executor.record()?.floors().released];
+    let survey = |release: &Release| -> Result<(), PathError> { baseline::take(&image.config, release) };
+    let settings = Settings {
+        image: &image.config.image_name,
+        arch: Image::arch(),
+        trusted_root: &trusted_root,
+        now: trusted_time(&floors),
+        write_rate: image.update.write_rate,
+        leftovers: Some(Path::new(LEFTOVERS_PATH)),
+        survey: (image.update.gate == Gate::NoWorse).then_some(&survey),
+    };
+    executor.update(ask, &mut *source, &settings, &mut Shown::new(report))
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let file = File::options().create(true).append(true).open(path).doing("open", path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::new(Kind::Busy, "cannot apply the update: another one is under way")
+                .hint("wait until it has ended; coracle-update status shows the result"))
+        }
+        Err(TryLockError::Error(error)) => Err(error).doing("lock", path).map_err(Error::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_updates_at_a_time_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let first = lock(&path).unwrap();
+        let error = lock(&path).unwrap_err();
+        assert_eq!((error.kind(), error.kind().exit().code()), (Kind::Busy, 1));
+        drop(first);
+        lock(&path).unwrap();
+    }
+}
