@@ -77,12 +77,19 @@ impl Supervisor {
                 }
             }
             Some(Effect::Judge(verdict)) => {
-                let line = kmsg::phase_failed("trial", now, now, &verdict.to_string());
-                kmsg::log(Level::Error, &line);
                 self.jobs.ask(Kind::Verdict(verdict));
                 self.jobs.start(Kind::Verdict(verdict), now);
             }
-            Some(Effect::Reboot) => self.ask(Stop::Reboot, "the release on trial has failed"),
+            Some(Effect::Reboot) => {
+                let why = match before {
+                    Trial::Judging { verdict, .. } => verdict.to_string(),
+                    Trial::Unknown | Trial::Watching { .. } | Trial::Committed | Trial::Over => {
+                        "a verdict was written".to_owned()
+                    }
+                };
+                kmsg::log(Level::Error, &kmsg::phase_failed("trial", now, now, &why));
+                self.ask(Stop::Reboot, "the release on trial has failed");
+            }
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) enum Trial {
     },
     /// It failed; the verdict is being written, until the clock shows `until` at the latest.
     Judging {
+        /// The verdict.
+        verdict: Verdict,
         /// Milliseconds since the kernel started.
         until: u64,
     },
@@ -89,7 +91,7 @@ impl Trial {
             (Self::Watching { .. }, Event::VerdictSeen) | (Self::Judging { .. }, Event::Judged) => {
                 (Self::Over, Some(Effect::Reboot))
             }
-            (Self::Judging { until }, Event::Tick) if until <= now => (Self::Over, Some(Effect::Reboot)),
+            (Self::Judging { until, .. }, Event::Tick) if until <= now => (Self::Over, Some(Effect::Reboot)),
             (_, _) => (self, None),
         }
     }
@@ -98,7 +100,7 @@ impl Trial {
     pub(super) const fn next_event(self) -> Option<u64> {
         match self {
             Self::Watching { deadline } => Some(deadline),
-            Self::Judging { until } => Some(until),
+            Self::Judging { until, .. } => Some(until),
             Self::Unknown | Self::Committed | Self::Over => None,
         }
     }
@@ -115,7 +117,7 @@ impl Trial {
 }
 
 const fn judge(verdict: Verdict, now: u64) -> (Trial, Option<Effect>) {
-    (Trial::Judging { until: now.saturating_add(JUDGING_MS) }, Some(Effect::Judge(verdict)))
+    (Trial::Judging { verdict, until: now.saturating_add(JUDGING_MS) }, Some(Effect::Judge(verdict)))
 }
 
 #[cfg(test)]
