@@ -6,11 +6,12 @@ use crate::choice::{Choice, Reason, TRIAL_STARTS};
 use crate::record::Held;
 use alloc::vec::Vec;
 
-const STATES: [SlotState; 11] = [
+const STATES: [SlotState; 12] = [
     SlotState::Empty,
     SlotState::Written,
     SlotState::Trial { starts: 0 },
     SlotState::Trial { starts: 1 },
+    SlotState::Trial { starts: 2 },
     SlotState::Trial { starts: TRIAL_STARTS },
     SlotState::Good,
     SlotState::Failed(Verdict::Panic),
@@ -91,6 +92,21 @@ fn a_refused_slot_gives_way_to_any_other_good_one() {
             }
             if choice.slot == slot.other() {
                 assert!(record.state(choice.slot) != SlotState::Empty || record.last_good() == choice.slot);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_trial_that_is_passed_over_without_a_verdict_keeps_its_starts() {
+    for record in records() {
+        for slot in Slot::ALL {
+            let next = record.begin_boot(record.choose(&[slot]));
+            if let SlotState::Trial { starts } = record.state(slot)
+                && starts < TRIAL_STARTS
+                && next.booting() != slot
+            {
+                assert_eq!(next.state(slot), record.state(slot));
             }
         }
     }
