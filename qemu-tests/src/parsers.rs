@@ -40,6 +40,7 @@ pub const ALL: &[Parser] = &[
     Parser { name: "device_config", parse: device::config, seeds: device::config_seeds },
     Parser { name: "kernel_words", parse: device::kernel_words, seeds: device::kernel_words_seeds },
     Parser { name: "ipc", parse: wire::ipc, seeds: wire::ipc_seeds },
+    Parser { name: "control", parse: wire::control, seeds: wire::control_seeds },
     Parser { name: "dhcp", parse: wire::dhcp, seeds: wire::dhcp_seeds },
     Parser { name: "sntp", parse: wire::sntp, seeds: wire::sntp_seeds },
     Parser { name: "netlink", parse: wire::netlink, seeds: wire::netlink_seeds },

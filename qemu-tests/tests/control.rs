@@ -289,12 +289,14 @@ fn a_client_that_goes_in_the_middle_of_an_update_takes_the_updater_with_it() {
     let place = Place::with_key(7, "echo $$ > $D/pid; cat > $D/got; echo over > $D/end; sleep 1000");
     let mut stream = place.raw();
     let challenge = hello(&mut stream, 1);
-    stream.write_all(&encode(&signed(7, &challenge, 1, &apply(1 << 20)))).unwrap();
-    stream.write_all(&encode(&Frame::Data(vec![1; 1000]))).unwrap();
+    let sent = Instant::now();
+    let request = encode(&signed(7, &challenge, 1, &apply(1 << 20)));
+    stream.write_all(&[request, encode(&Frame::Data(vec![1; 1000]))].concat()).unwrap();
     until("the updater has got the first bytes", || {
         fs::read(place.path("got")).is_ok_and(|got| got.len() == 1000)
     });
     drop(stream);
+    assert!(sent.elapsed() < Duration::from_secs(4), "what came with the request was passed on at once");
     let pid = fs::read_to_string(place.path("pid")).unwrap();
     until("the updater is gone", || !PathBuf::from(format!("/proc/{}", pid.trim())).exists());
     let mut other = place.raw();

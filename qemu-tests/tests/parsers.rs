@@ -13,7 +13,7 @@ use coracle::{
     machine::Phase,
 };
 use coracle_format::{
-    device,
+    control, device,
     gpt::{Geometry, Place, Table},
     slot::Descriptor,
 };
@@ -97,6 +97,11 @@ fn seeds_get_past_the_first_checks_of_their_parsers() {
     all("history", |seed| coracle_slots::history::entries(seed).count() == 1);
     all("device_config", |seed| device::decode::<device::EarlyConfig>(seed).is_ok());
     all("ipc", |seed| ipc::Message::decode(seed).is_some());
+    all("control", |seed| {
+        let mut reader = control::Reader::new();
+        reader.push(seed);
+        reader.take().is_some() || control::Request::decode(seed).is_some()
+    });
     all("dhcp", |seed| network::dhcp_lease(network::dhcp_message(seed).unwrap_or(seed)).is_some());
     all("sntp", |seed| clock::sntp_sample(seed, 0x0102_0304_0506_0708, 1_763_000_000).is_some());
     // The answer that refuses, the last but one, tells nothing by itself.

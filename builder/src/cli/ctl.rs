@@ -38,7 +38,11 @@ pub(super) fn run(ctx: &Context, args: &args::Ctl, format: Format) -> Result<Exi
         let file: &mut dyn Read = file;
         file
     });
-    let code = client.run(&request, payload, None, &mut |heard| shown.show(&heard))?;
+    let code = match client.run(&request, payload, None, &mut |heard| shown.show(&heard)) {
+        // This is how following a log ends.
+        Err(error) if error.kind() == Kind::Interrupted && is_followed(&request) => 0,
+        outcome => outcome?,
+    };
     shown.end();
     match (code, &request) {
         (0, Request::Reboot) => ctx.report.info("the machine reboots"),
@@ -46,6 +50,10 @@ pub(super) fn run(ctx: &Context, args: &args::Ctl, format: Format) -> Result<Exi
         (_, _) => {}
     }
     Ok(exit(code))
+}
+
+const fn is_followed(request: &Request) -> bool {
+    matches!(request, Request::Logs { follow: true, .. })
 }
 
 const fn exit(code: u8) -> Exit {

@@ -1,6 +1,9 @@
 //! What networks, the kernel and other processes send to a machine's services.
 
-use super::ignore;
+use super::{ignore, seal};
+use coracle_format::control::{
+    ApplyFrom, Challenge, Frame, Hello, Output, PAYLOAD_BYTES_MAX, Reader, Refusal, Request, Signed, encode,
+};
 use coracle_services::{clock, ipc::Message, network};
 
 pub(super) fn ipc(data: &[u8]) {
@@ -13,6 +16,77 @@ pub(super) fn ipc_seeds() -> Vec<Vec<u8>> {
     [Message::Heartbeat, Message::Milestone("container-web".into()), Message::Stop]
         .map(|message| message.encode().to_vec())
         .into()
+}
+
+/// Both directions of the control channel, and a request behind a signature that was right.
+pub(super) fn control(data: &[u8]) {
+    for piece in [1, 97, data.len().max(1)] {
+        let mut reader = Reader::new();
+        for piece in data.chunks(piece) {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                rest = &rest[reader.push(rest)..];
+                while let Some(frame) = reader.take() {
+                    let mut again = Reader::new();
+                    again.push(&encode(&frame));
+                    assert_eq!(again.take().as_ref(), Some(&frame), "a frame survives the round trip");
+                    if let Frame::Signed(signed) = frame {
+                        request(&signed.request);
+                    }
+                }
+            }
+        }
+        reader.give_up();
+        ignore(reader.take());
+    }
+    request(data);
+    let mut reader = Reader::new();
+    reader.push(&sealed(data));
+    ignore(reader.take());
+}
+
+/// A frame of the kind in the first byte, with the rest as its payload and the right checksum.
+fn sealed(data: &[u8]) -> Vec<u8> {
+    let Some((kind, payload)) = data.split_first() else {
+        return Vec::new();
+    };
+    let payload = &payload[..payload.len().min(PAYLOAD_BYTES_MAX)];
+    let length = u16::try_from(payload.len()).unwrap_or(u16::MAX).to_le_bytes();
+    let mut covered = [&[*kind, 0, length[0], length[1]], payload, &[0; 4]].concat();
+    let end = covered.len() - 4;
+    seal::crc32(&mut covered, 0, end, end);
+    let magic = encode(&Frame::Bye);
+    [&magic[..4], &covered[..4], &covered[end..], &covered[4..end]].concat()
+}
+
+fn request(data: &[u8]) {
+    if let Some(request) = Request::decode(data) {
+        assert_eq!(Request::decode(&request.encode()), Some(request), "a request survives the round trip");
+    }
+}
+
+pub(super) fn control_seeds() -> Vec<Vec<u8>> {
+    let challenge = Challenge {
+        nonce: [1; 16],
+        random: [2; 32],
+        machine: [3; 16],
+        image: "hello".to_owned(),
+        version: "1.0".to_owned(),
+    };
+    let apply = Request::Apply { from: ApplyFrom::Stream(9), reboot: true, json: true };
+    let session = [
+        Frame::Hello(Hello { nonce: [1; 16] }),
+        Frame::Challenge(challenge.clone()),
+        Frame::Signed(Signed::new(&challenge, 1, &apply, [4; 32], |_| [5; 64])),
+        Frame::Data(b"123456789".to_vec()),
+        Frame::Output(Output::Error, b"error: no\n".to_vec()),
+        Frame::Alive(9),
+        Frame::Refused(Refusal::Sequence, "again".to_owned()),
+        Frame::Done(3),
+        Frame::Bye,
+    ];
+    let whole: Vec<u8> = session.iter().flat_map(encode).collect();
+    session.iter().map(encode).chain([whole, apply.encode()]).collect()
 }
 
 pub(super) fn dhcp(data: &[u8]) {

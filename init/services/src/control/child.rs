@@ -101,7 +101,7 @@ impl Relay {
     /// Relays until the child or the client is at its end.
     fn turn(&mut self, channel: &mut Channel) -> io::Result<Ended> {
         loop {
-            self.wait(channel)?;
+            // First of all: the beginning of the stream may have come together with the request.
             if let Some(ended) = self.listen(channel) {
                 return Ok(ended);
             }
@@ -121,6 +121,7 @@ impl Relay {
             {
                 return Ok(Ended::Stalled);
             }
+            self.wait(channel)?;
         }
     }
 
