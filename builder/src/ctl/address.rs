@@ -30,10 +30,8 @@ impl Address {
             Self::Vsock(cid) => open_vsock(*cid),
         };
         opened.map_err(|source| {
-            let kind = match source.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Kind::NotFound,
-                _ => Kind::Io,
-            };
+            let absent = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+            let kind = if absent.contains(&source.kind()) { Kind::NotFound } else { Kind::Io };
             Error::new(kind, format!("there is no machine at {self}")).because(source).hint(match self {
                 Self::Unix(_) => {
                     "is the machine running, and does the socket lead to its port coracle.control?"
