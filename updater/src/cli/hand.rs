@@ -19,7 +19,8 @@ pub(super) fn confirm(executor: &Executor, report: &mut Report<'_>) -> Result<()
     let record = executor.commit()?;
     let release = record.release(running);
     let text = format!("release {} in slot {running} is committed\n", short(&release));
-    let object = Object::event("confirmed").text("slot", &running.to_string()).text("release", &hex(&release));
+    let object =
+        Object::event("confirmed").text("slot", &running.to_string()).text("release", &hex(&release));
     say(report, &text, object)
 }
 
@@ -63,8 +64,10 @@ fn choose(record: &Record, prefix: Option<&str>) -> Result<Option<Release>> {
     let mut found = record.all_blocked().filter(|(release, _)| hex(release).starts_with(&prefix));
     match (found.next(), found.next()) {
         (Some((release, _)), None) => Ok(Some(release)),
-        (None, _) => Err(Error::new(Kind::Usage, format!("cannot retry {prefix}: no such release has failed here"))
-            .hint("coracle-update status lists those that have")),
+        (None, _) => {
+            Err(Error::new(Kind::Usage, format!("cannot retry {prefix}: no such release has failed here"))
+                .hint("coracle-update status lists those that have"))
+        }
         (Some(_), Some(_)) => {
             Err(Error::new(Kind::Usage, format!("cannot retry {prefix}: several releases begin like that"))
                 .hint("give more of its digest"))

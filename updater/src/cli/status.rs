@@ -110,7 +110,11 @@ impl View<'_> {
         let mut rows = vec![
             ("record", self.record_text()),
             ("next boot", format!("slot {} ({})", choice.slot, choice.reason)),
-            ("hold", if record.hold() { "rolled back by hand: coracle-update retry releases it" } else { "no" }.to_owned()),
+            (
+                "hold",
+                if record.hold() { "rolled back by hand: coracle-update retry releases it" } else { "no" }
+                    .to_owned(),
+            ),
             (
                 "floors",
                 format!(

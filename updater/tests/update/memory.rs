@@ -1,0 +1,68 @@
+//! How much memory an update takes.
+
+use crate::fixture::{Notes, Payload, noise, settings, ship, verified};
+use coracle_block::{Access, Disk};
+use coracle_slots::Slot;
+use coracle_update::engine::Ask;
+use coracle_update::executor::Executor;
+use coracle_update::source::FileSource;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const DISK_BYTES: u64 = 512 << 20;
+/// The most that an update may take, in KiB as the kernel counts.
+const PEAK_KIB: u64 = 32 << 10;
+/// Where the child finds the disk and the bundle.
+const DIRECTORY: &str = "CORACLE_TEST_DIRECTORY";
+
+/// Frames as large as they may be, of bytes that compress a little.
+fn large() -> Payload {
+    let mut root = noise(1, 96 << 20);
+    root.chunks_mut(64).for_each(|chunk| chunk[..24].fill(b'x'));
+    Payload { root, boot: noise(2, 24 << 20), frame: 4 << 20, ..Payload::new("2.0") }
+}
+
+fn disk(directory: &Path) -> Disk {
+    Disk::open(&directory.join("disk.raw"), Access::Write, 512, DISK_BYTES).unwrap()
+}
+
+#[test]
+fn an_update_of_120_mib_takes_no_more_than_32_mib_of_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    File::create(directory.path().join("disk.raw")).unwrap().set_len(DISK_BYTES).unwrap();
+    ship(&disk(directory.path()), 200 << 20, &Payload::new("1.0"));
+    let payload = large();
+    coracle_block::replace_file(&directory.path().join("u.bundle"), &payload.bundle(), 0o600).unwrap();
+    // In a process of its own: the bundle was made in this one.
+    let output = command()
+        .args(["--exact", "memory::the_update_of_the_child", "--ignored", "--nocapture"])
+        .env(DIRECTORY, directory.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let peak = text.lines().find_map(|line| line.strip_prefix("peak ")).and_then(|peak| peak.parse().ok());
+    let peak: u64 = peak.unwrap_or_else(|| panic!("{output:?}"));
+    assert!(peak <= PEAK_KIB, "{peak} KiB");
+    assert_eq!(verified(&disk(directory.path()), Slot::B), Some(payload.release()));
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test itself, again")]
+fn command() -> Command {
+    Command::new(std::env::current_exe().unwrap())
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn the_update_of_the_child() {
+    let directory = PathBuf::from(std::env::var_os(DIRECTORY).expect("run by the test above"));
+    let executor = Executor::on(disk(&directory), Slot::A).unwrap();
+    let notes = directory.join("progress");
+    let mut settings = settings();
+    settings.leftovers = Some(&notes);
+    let mut source = FileSource::new(&directory.join("u.bundle"));
+    executor.update(Ask::Apply, &mut source, &settings, &mut Notes::default()).unwrap();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    println!("\npeak {}", peak.trim().trim_end_matches(" kB"));
+}
