@@ -131,7 +131,7 @@ pub fn build(ctx: &Context, options: &Options) -> Result<Built> {
     let mut locked = Locked::open(ctx, &manifest, &options.source, options.lock)?;
     let binaries = device::programs(ctx, &device::Source::find(locked.device()?)?, manifest.image.arch)?;
     let key = record::key(&manifest, &locked.lock, &binaries, options.probe)?;
-    let _guard = ctx.cache.lock(&format!("out-{}", Digest::of(dir.as_os_str().as_encoded_bytes())))?;
+    let _guard = lock_out(ctx, &dir)?;
     let disk = dir.join("disk.raw");
     let record = if let Some(record) = Record::current(&dir, &key)? {
         ctx.report.info(format!("{} is up to date", disk.display()));
@@ -143,6 +143,11 @@ pub fn build(ctx: &Context, options: &Options) -> Result<Built> {
     };
     let lock = locked.into_lock();
     Ok(Built { dir, disk, manifest, record, probe: binaries.probe, lock })
+}
+
+/// Keeps other runs from writing to the same output directory.
+pub(crate) fn lock_out(ctx: &Context, dir: &Path) -> Result<nix::fcntl::Flock<fs::File>> {
+    ctx.cache.lock(&format!("out-{}", Digest::of(dir.as_os_str().as_encoded_bytes())))
 }
 
 /// Chooses the packages of a manifest anew; returns the lock and the one it replaced.
@@ -228,6 +233,7 @@ impl Build<'_> {
         };
         let step = self.ctx.report.step("write disk");
         fs::create_dir_all(dir).doing("create directory", dir)?;
+        crate::bundle::remove(dir)?;
         let written = self.disk(&payload, &dir.join("disk.raw"))?;
         let record = Record::new(self, (&payload, &boot, &written), key)?;
         record.store(dir)?;
@@ -433,8 +439,9 @@ impl Build<'_> {
             Arch::X86_64 => ("ttyS0", LAST_WORDS_X86_64),
             Arch::Aarch64 => ("ttyAMA0", LAST_WORDS_AARCH64),
         };
-        let mut line =
-            format!("{verity} console={console} loglevel=6 printk.devkmsg=on {TABLES} {HANGS} {LAST_WORDS} {memory}");
+        let mut line = format!(
+            "{verity} console={console} loglevel=6 printk.devkmsg=on {TABLES} {HANGS} {LAST_WORDS} {memory}"
+        );
         for args in [&self.manifest.kernel.args] {
             if !args.is_empty() {
                 line.push(' ');

@@ -9,10 +9,12 @@ mod completions;
 mod ctl;
 mod device;
 mod inspect;
+mod keys;
 mod lock;
 mod man;
 mod run;
 mod vendor;
+mod verify;
 
 pub use args::{Cli, Verb};
 
@@ -65,7 +67,9 @@ fn run(cli: Cli) -> Result<Exit> {
         Verb::Run(verb) => run::run(&ctx, &verb, global.format()),
         Verb::Lock(verb) => lock::run(&ctx, &verb, global.format()),
         Verb::Vendor(verb) => vendor::run(&ctx, &verb),
+        Verb::Keys(verb) => keys::run(&ctx, &verb, global.format()),
         Verb::Inspect(verb) => inspect::run(&verb, global.format()),
+        Verb::Verify(verb) => verify::run(&ctx, &verb, global.format()),
         Verb::Bench(verb) => bench::run(&ctx, &verb, global.format()),
         // The machine decides how this ends.
         Verb::Ctl(verb) => return ctl::run(&ctx, &verb, global.format()),

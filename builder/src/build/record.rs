@@ -2,6 +2,7 @@
 
 use super::{Boot, Build, Probe, local};
 use crate::{
+    bundle::BundleRecord,
     device::Programs,
     digest::{Digest, Hasher},
     error::{Doing as _, Error, Kind, Result},
@@ -39,6 +40,9 @@ pub struct Record {
     pub bytes: Bytes,
     /// Packages by what they are for: `group name version architecture`.
     pub packages: Vec<String>,
+    /// The update beside the disk, if one was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleRecord>,
     /// Stands for everything that went in.
     key: String,
     /// The disk as it was written: bytes, modification time in nanoseconds.
@@ -98,6 +102,7 @@ impl Record {
                 selector: build.binaries.selector.len(),
             },
             packages: package_list(&build.locked.lock).lines().map(str::to_owned).collect(),
+            bundle: None,
             key: key.to_string(),
             disk: (0, 0),
         })
@@ -106,8 +111,19 @@ impl Record {
     /// Writes `build.json` beside the finished disk.
     pub(super) fn store(&self, dir: &Path) -> Result<()> {
         let disk = stamp(&dir.join("disk.raw"))?;
-        let record = Self { disk, ..self.clone() };
-        let text = serde_json::to_string_pretty(&record)
+        Self { disk, ..self.clone() }.write(dir)
+    }
+
+    /// Writes `build.json` with the update that was made of the disk.
+    pub(crate) fn store_bundle(&self, dir: &Path, bundle: BundleRecord) -> Result<()> {
+        if self.bundle.as_ref() == Some(&bundle) {
+            return Ok(());
+        }
+        Self { bundle: Some(bundle), ..self.clone() }.write(dir)
+    }
+
+    fn write(&self, dir: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)
             .map_err(|source| Error::new(Kind::Internal, "cannot write build.json").because(source))?;
         crate::files::replace(&dir.join("build.json"), format!("{text}\n").as_bytes())
     }

@@ -4,8 +4,10 @@ use crate::{
     ctl::Address,
     machine::Firmware,
     show::{Format, Verbosity},
+    signer::Command,
 };
 use clap::{Args, Parser, Subcommand};
+use coracle_format::version::Version;
 use std::path::PathBuf;
 
 /// Builds the smallest Linux that carries containers, from one TOML manifest.
@@ -64,15 +66,19 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Build the image of a manifest
-    Build(Build),
+    Build(BuildBundle),
     /// Build the image if needed and boot it in QEMU
     Run(Run),
     /// Choose and record the exact packages of a manifest
     Lock(Lock),
     /// Keep everything a lock names in a directory that serves as a mirror later
     Vendor(Vendor),
-    /// Show what is in a disk image
+    /// Make and list the keys that sign updates
+    Keys(Keys),
+    /// Show what is in a disk image or an update bundle
     Inspect(Inspect),
+    /// Check an update bundle as a machine would
+    Verify(Verify),
     /// Measure size, boot time and memory of an image
     Bench(Bench),
     /// Control a running machine: status, logs, updates, reboot
@@ -117,6 +123,97 @@ pub struct Build {
     /// Where packages come from
     #[command(flatten)]
     pub source: Source,
+}
+
+/// `coracle build`, with what only it can make.
+#[derive(Debug, Args)]
+pub struct BuildBundle {
+    /// What to build
+    #[command(flatten)]
+    pub build: Build,
+    /// Write update.bundle beside the disk as well: what brings machines from other releases to this one
+    #[arg(long)]
+    pub bundle: bool,
+    /// Keys that sign the bundle, as `coracle keys new` makes them
+    #[arg(long, value_name = "DIR", requires = "bundle")]
+    pub keys: Option<PathBuf>,
+    /// Program that signs the bundle: `CMD targets` gets bytes and prints a signature, `CMD public` prints the public key
+    #[arg(long, value_name = "CMD", requires = "bundle")]
+    pub signer: Option<Command>,
+    /// Security epoch: machines never go back to a lower one
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "bundle")]
+    pub security_epoch: u32,
+    /// Let the bundle replace versions up to this newer one: a signed downgrade
+    #[arg(long, value_name = "VERSION", requires = "bundle", value_parser = version)]
+    pub replaces: Option<Version>,
+}
+
+fn version(text: &str) -> Result<Version, &'static str> {
+    Version::parse(text).ok_or("a version is one to four numbers up to 65535, such as 1.2.3")
+}
+
+/// `coracle keys`.
+#[derive(Debug, Args)]
+pub struct Keys {
+    /// What to do
+    #[command(subcommand)]
+    pub action: KeysAction,
+}
+
+/// What `coracle keys` does.
+#[derive(Debug, Subcommand)]
+pub enum KeysAction {
+    /// Make keys and the root metadata that machines trust
+    New(NewKeys),
+    /// List roles, their keys, thresholds and dates
+    List {
+        /// The directory of keys
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Make an operator's key for `coracle ctl` and print its public half
+    Operator {
+        /// The file to write
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+/// `coracle keys new`.
+#[derive(Debug, Args)]
+pub struct NewKeys {
+    /// The directory to make them in
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// How many root keys to make
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub root_keys: u32,
+    /// How many targets keys to make: these sign releases
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub targets_keys: u32,
+    /// How many keys of a role must sign
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub threshold: u32,
+    /// How many root keys must sign, if that is another number
+    #[arg(long, value_name = "N")]
+    pub root_threshold: Option<u32>,
+    /// Days until the root metadata expires
+    #[arg(long, value_name = "N", default_value_t = 3652)]
+    pub days: u64,
+    /// Let this program sign releases instead of a new targets key: `CMD public` prints its public key
+    #[arg(long, value_name = "CMD", conflicts_with = "targets_keys")]
+    pub signer: Option<Command>,
+}
+
+/// `coracle verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+    /// The root metadata that machines trust
+    #[arg(long, value_name = "FILE")]
+    pub root: PathBuf,
 }
 
 /// `coracle run`.
@@ -185,7 +282,7 @@ pub struct Vendor {
 /// `coracle inspect`.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// A disk image, or a directory that `coracle build` made
+    /// A disk image, an update bundle, or a directory that `coracle build` made
     #[arg(value_name = "IMAGE")]
     pub image: PathBuf,
 }

@@ -3,15 +3,29 @@
 use super::args;
 use crate::{
     build::{self, Built, LockMode, Probe, SourceOptions},
+    bundle,
     context::Context,
     debian::{Freshness, Wish},
     error::Result,
     show::Format,
 };
 
-pub(super) fn run(ctx: &Context, args: &args::Build, format: Format) -> Result<()> {
-    let built = build(ctx, args)?;
-    super::say(format, "disk", &format!("{}\n", built.disk.display()))
+pub(super) fn run(ctx: &Context, args: &args::BuildBundle, format: Format) -> Result<()> {
+    let options = args.bundle.then(|| bundle::Options {
+        keys: args.keys.clone(),
+        signer: args.signer.clone(),
+        epoch: args.security_epoch,
+        replaces: args.replaces,
+    });
+    // Said before anything is built: it takes minutes to learn it afterwards.
+    options.as_ref().map_or(Ok(()), bundle::Options::check)?;
+    let built = build(ctx, &args.build)?;
+    super::say(format, "disk", &format!("{}\n", built.disk.display()))?;
+    if let Some(options) = options {
+        let path = bundle::write(ctx, &built, &options)?;
+        super::say(format, "bundle", &format!("{}\n", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Builds what the flags say.

@@ -10,6 +10,9 @@ use std::fmt::Write as _;
 
 pub(super) fn run(args: &args::Inspect, format: Format) -> Result<()> {
     let image = if args.image.is_dir() { args.image.join("disk.raw") } else { args.image.clone() };
+    if super::verify::is_bundle(&image)? {
+        return super::verify::inspect(&image, format);
+    }
     let inspection = inspect(&image)?;
     let text = match format {
         Format::Json => serde_json::to_string(&inspection)

@@ -1,78 +1,37 @@
 //! An operator's key pair.
 
-use crate::{
-    error::{Doing as _, Error, Kind, Result},
-    files,
-};
+use crate::{error::Result, keys::SecretKey};
 use coracle_format::control::{KEY_PREFIX, SIGNATURE_BYTES};
-use ed25519_dalek::{
-    Signer as _, SigningKey,
-    pkcs8::{DecodePrivateKey as _, KeypairBytes, spki::der::pem::LineEnding},
-};
-use std::{
-    fmt,
-    fs::{self, File},
-    io::{Read as _, Write as _},
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-};
+use std::{fmt, path::Path};
 
-/// Most bytes of a key file.
-const FILE_BYTES_MAX: u64 = 4096;
-
-/// Signs requests to machines. On disk it is PKCS #8 in PEM, as `openssl genpkey -algorithm ed25519` writes it.
+/// Signs requests to machines.
 #[derive(Clone)]
-pub struct OperatorKey(SigningKey);
+pub struct OperatorKey(SecretKey);
 
 impl OperatorKey {
     /// A new one.
     pub fn generate() -> Result<Self> {
-        let mut seed = [0; 32];
-        File::open("/dev/urandom")
-            .and_then(|mut file| file.read_exact(&mut seed))
-            .doing("read", Path::new("/dev/urandom"))?;
-        Ok(Self(SigningKey::from_bytes(&seed)))
+        SecretKey::generate().map(Self)
     }
 
     /// The one in a file.
     pub fn load(path: &Path) -> Result<Self> {
-        let mut text = String::new();
-        File::open(path)
-            .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
-            .doing("read the key", path)?;
-        let key = SigningKey::from_pkcs8_pem(&text).map_err(|source| {
-            Error::new(Kind::Usage, format!("{} holds no Ed25519 private key", path.display()))
-                .because(source.to_string())
-                .hint("coracle keys operator FILE makes one")
-        })?;
-        Ok(Self(key))
+        let loaded = SecretKey::load(path).map(Self);
+        loaded.map_err(|error| error.hint("coracle keys operator FILE makes one"))
     }
 
     /// Writes it to a new file that only its owner can read.
     pub fn save(&self, path: &Path) -> Result<()> {
-        if fs::symlink_metadata(path).is_ok() {
-            return Err(Error::new(Kind::Usage, format!("{} exists; keys are not replaced", path.display()))
-                .hint("choose another name"));
-        }
-        let pair = KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
-        let pem = ed25519_dalek::pkcs8::EncodePrivateKey::to_pkcs8_pem(&pair, LineEnding::LF).map_err(
-            |source| Error::new(Kind::Internal, "cannot encode a key").because(source.to_string()),
-        )?;
-        let mut file = files::beside(path)?;
-        file.as_file()
-            .set_permissions(fs::Permissions::from_mode(0o600))
-            .and_then(|()| file.write_all(pem.as_bytes()))
-            .doing("write", path)?;
-        files::commit(file, path)
+        self.0.save(path)
     }
 
     /// The public key.
     pub fn public(&self) -> [u8; 32] {
-        self.0.verifying_key().to_bytes()
+        self.0.public()
     }
 
     pub(super) fn sign(&self, bytes: &[u8]) -> [u8; SIGNATURE_BYTES] {
-        self.0.sign(bytes).to_bytes()
+        self.0.sign(bytes)
     }
 }
 
@@ -90,17 +49,7 @@ impl fmt::Debug for OperatorKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_saved_key_is_the_same_when_loaded_and_only_its_owner_can_read_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("operator.key");
-        let key = OperatorKey::generate().unwrap();
-        key.save(&path).unwrap();
-        assert_eq!(OperatorKey::load(&path).unwrap().public(), key.public());
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(key.save(&path).unwrap_err().kind(), Kind::Usage);
-    }
+    use crate::{error::Kind, files};
 
     #[test]
     fn a_key_that_openssl_made_is_read() {

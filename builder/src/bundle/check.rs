@@ -1,0 +1,194 @@
+//! Reading a bundle back, as a machine would: metadata against a trusted root, the index by the metadata, every frame by
+//! the index, both parts as wholes, and the root file system by the root hash that the boot artefact carries.
+
+use crate::{
+    context::Context,
+    digest::{Digest, Hasher},
+    error::{Doing as _, Error, Kind, Result},
+    image::uki::Uki,
+    keys::refused,
+    report::Unit,
+};
+use coracle_format::{
+    bundle::{
+        Encoding, FRAME_BYTES_MAX, Frame, HEADER_BYTES, Header, INDEX_BYTES_MAX, Index, METADATA_BYTES_MAX,
+        NotABundle, Part,
+    },
+    device::VERITY_ARG,
+    slot::BLOCK_BYTES,
+    verity::{BLOCK, Tree},
+};
+use coracle_trust::{Verified, verify_bundle};
+use sha2::{Digest as _, Sha256};
+use std::{
+    convert::Infallible,
+    fs::File,
+    io::{self, BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+/// The largest boot artefact that is read into memory.
+const BOOT_BYTES_MAX: u64 = crate::image::inspect::BOOT_BYTES_MAX;
+
+/// A bundle of which header, metadata and index have been read; nothing vouches for them yet.
+#[derive(Debug)]
+pub struct Opened {
+    /// How long everything is.
+    pub header: Header,
+    /// The signed documents.
+    pub metadata: Vec<u8>,
+    /// The index as it was read.
+    pub index: Vec<u8>,
+    path: PathBuf,
+    frames: BufReader<File>,
+}
+
+impl Opened {
+    /// Reads the beginning of a bundle, whose file must be exactly as long as it says.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bad = |why: NotABundle| not_a_bundle(path, why);
+        let mut file = BufReader::with_capacity(1 << 20, File::open(path).doing("open", path)?);
+        let bytes = file.get_ref().metadata().doing("inspect", path)?.len();
+        let mut head = [0; HEADER_BYTES];
+        read(&mut file, &mut head, path)?;
+        let header = Header::parse(&head).map_err(bad)?;
+        if bytes != header.total() {
+            return Err(bad(NotABundle::Length));
+        }
+        let metadata = take(&mut file, header.metadata, METADATA_BYTES_MAX, path)?;
+        header.check_metadata(&metadata).map_err(bad)?;
+        let index = take(&mut file, header.index, INDEX_BYTES_MAX, path)?;
+        Ok(Self { header, metadata, index, path: path.to_owned(), frames: file })
+    }
+
+    /// What the metadata vouches for, if `root` is trusted and the time is `now`.
+    pub fn verify(&self, root: &[u8], now: Option<u64>) -> Result<(Verified, Index)> {
+        let refuse = |why| refused(format!("{} is not to be believed", self.path.display()), why);
+        let verified = verify_bundle(root, &self.metadata, now, 0).map_err(refuse)?;
+        let index = verified.index(&self.index).map_err(refuse)?;
+        if index.stored_bytes() != self.header.frames {
+            return Err(not_a_bundle(&self.path, NotABundle::Length));
+        }
+        Ok((verified, index))
+    }
+
+    /// Reads and checks every frame and both parts of the bundle whose index was verified.
+    pub fn check_parts(mut self, ctx: &Context, index: &Index) -> Result<()> {
+        let step = ctx.report.step("check bundle");
+        let total = index.root.bytes.saturating_add(index.boot.bytes);
+        let boot_bytes = usize::try_from(index.boot.bytes.min(BOOT_BYTES_MAX)).unwrap_or(0);
+        let mut root = RootHash::new(index);
+        let (mut boot, mut done) = (Vec::with_capacity(boot_bytes), 0_u64);
+        let mut hashers = [Hasher::default(), Hasher::default()];
+        for (number, frame) in index.frames.iter().enumerate() {
+            ctx.check()?;
+            let plain = self.unpack(number, frame)?;
+            let [root_hasher, boot_hasher] = &mut hashers;
+            match frame.part {
+                Part::Root => {
+                    root_hasher.update(&plain);
+                    root.push(&plain);
+                }
+                Part::Boot => {
+                    boot_hasher.update(&plain);
+                    if index.boot.bytes > BOOT_BYTES_MAX {
+                        let message = format!("the boot artefact in {} is too large", self.path.display());
+                        return Err(Error::new(Kind::Hostile, message));
+                    }
+                    boot.extend_from_slice(&plain);
+                }
+            }
+            done = done.saturating_add(u64::from(frame.plain));
+            step.progress(done, total, Unit::Bytes);
+        }
+        for (part, hasher) in Part::ALL.into_iter().zip(&hashers) {
+            if hasher.digest().0 != index.whole(part).sha256 {
+                return Err(self.damaged(&format!("the {} is not the signed one", part.name())));
+            }
+        }
+        self.check_boot(index, root, &boot)?;
+        step.done(format!("{} frames", index.frames.len()));
+        Ok(())
+    }
+
+    /// The root hash is that of the root, and the boot artefact boots just that.
+    fn check_boot(&self, index: &Index, root: RootHash, boot: &[u8]) -> Result<()> {
+        if root.finish() != index.root_hash {
+            return Err(self.damaged("the root hash is not that of the root"));
+        }
+        let [hash, salt] = [index.root_hash, index.salt].map(Digest);
+        let argument = format!("{VERITY_ARG}={hash}:{salt}:{}", index.root.bytes / BLOCK_BYTES);
+        let uki = Uki::parse(boot)?;
+        if uki.command_line()?.split_whitespace().any(|word| word == argument) {
+            return Ok(());
+        }
+        Err(self.damaged("the boot artefact does not boot the root beside it"))
+    }
+
+    fn unpack(&mut self, number: usize, frame: &Frame) -> Result<Vec<u8>> {
+        let plain = usize::try_from(frame.plain).unwrap_or(0);
+        if frame.encoding == Encoding::Zeros {
+            return Ok(vec![0; plain]);
+        }
+        let limit = usize::try_from(FRAME_BYTES_MAX).unwrap_or(0);
+        let stored = take(&mut self.frames, frame.stored, limit, &self.path)?;
+        if Sha256::digest(&stored)[..] != frame.sha256 {
+            return Err(self.damaged(&format!("frame {number} does not match its digest")));
+        }
+        if frame.encoding == Encoding::Raw {
+            return Ok(stored);
+        }
+        match zstd::bulk::decompress(&stored, plain) {
+            Ok(data) if data.len() == plain => Ok(data),
+            Ok(_) | Err(_) => Err(self.damaged(&format!("frame {number} cannot be unpacked"))),
+        }
+    }
+
+    fn damaged(&self, why: &str) -> Error {
+        Error::new(Kind::Digest, format!("{} is damaged: {why}", self.path.display()))
+    }
+}
+
+/// The dm-verity root hash of a root that arrives in pieces of whole blocks.
+struct RootHash(Tree);
+
+impl RootHash {
+    fn new(index: &Index) -> Self {
+        Self(Tree::new(index.root.bytes / BLOCK_BYTES, &index.salt))
+    }
+
+    fn push(&mut self, plain: &[u8]) {
+        for block in plain.chunks_exact(BLOCK) {
+            let Ok(()) = self.0.push::<Infallible>(block, &mut |_, _| Ok(()));
+        }
+    }
+
+    fn finish(self) -> [u8; 32] {
+        let Ok(hash) = self.0.finish::<Infallible>(&mut |_, _| Ok(()));
+        hash
+    }
+}
+
+/// An error for bytes that are no bundle.
+pub(super) fn not_a_bundle(path: &Path, why: NotABundle) -> Error {
+    Error::new(Kind::Hostile, format!("cannot read {} as an update bundle", path.display())).because(why)
+}
+
+fn take(file: &mut impl Read, bytes: u32, limit: usize, path: &Path) -> Result<Vec<u8>> {
+    let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if length > limit {
+        return Err(not_a_bundle(path, NotABundle::Limit));
+    }
+    let mut out = vec![0; length];
+    read(file, &mut out, path)?;
+    Ok(out)
+}
+
+fn read(file: &mut impl Read, out: &mut [u8], path: &Path) -> Result<()> {
+    file.read_exact(out).map_err(|source| {
+        if source.kind() == io::ErrorKind::UnexpectedEof {
+            return not_a_bundle(path, NotABundle::Length);
+        }
+        Error::new(Kind::Io, format!("cannot read {}", path.display())).because(source)
+    })
+}

@@ -1,0 +1,169 @@
+//! Cutting parts into frames and compressing them, several at a time. The same bytes give the same frames, whatever the
+//! number of processors.
+
+use crate::{
+    context::Context,
+    digest::{Digest, Hasher},
+    error::{Doing as _, Error, Kind, Result},
+    report::{Step, Unit},
+};
+use coracle_format::{
+    bundle::{Encoding, FRAME_BYTES_MAX, Frame, Part, Whole},
+    slot::Range,
+};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Write,
+    num::NonZero,
+    os::unix::fs::FileExt as _,
+    path::Path,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+/// Compression level: a bundle is packed once and carried often. The window is that of a frame.
+pub(super) const LEVEL: i32 = 19;
+/// A frame that compression makes smaller by less than one part in so many is stored as it is.
+const WORTH: u32 = 64;
+/// More threads than this would hold too much memory at this level.
+const THREADS_MAX: usize = 8;
+
+/// A part's place in a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) part: Part,
+    pub(super) range: Range,
+}
+
+/// Frames and their stored bytes, in order.
+struct Packed {
+    frame: Frame,
+    stored: Vec<u8>,
+}
+
+/// Writes the stored bytes of every frame of these parts to `out`, and returns the frames.
+pub(super) fn pack(
+    ctx: &Context,
+    (file, path): (&File, &Path),
+    places: &[Place],
+    out: &mut dyn Write,
+    step: &Step,
+) -> Result<Vec<Frame>> {
+    let jobs: Vec<(Place, u64)> = places
+        .iter()
+        .flat_map(|place| {
+            let starts =
+                (0..place.range.bytes).step_by(usize::try_from(FRAME_BYTES_MAX).unwrap_or(usize::MAX));
+            starts.map(|at| (*place, at))
+        })
+        .collect();
+    let total = places.iter().map(|place| place.range.bytes).sum();
+    let next = AtomicUsize::new(0);
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
+    let (sender, receiver) = mpsc::sync_channel(threads);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, jobs, next) = (sender.clone(), &jobs, &next);
+            scope.spawn(move || {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((place, at)) = jobs.get(number) else { return };
+                    let packed = ctx.check().and_then(|()| frame(file, path, *place, *at));
+                    let failed = packed.is_err();
+                    // Nobody listens any more when another frame has failed.
+                    if sender.send((number, packed)).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        collect(receiver, jobs.len(), |packed, done| {
+            out.write_all(&packed.stored).doing("write frames of", path)?;
+            step.progress(done, total, Unit::Bytes);
+            Ok(packed.frame)
+        })
+    })
+}
+
+/// Takes what the threads have made in its order.
+fn collect(
+    receiver: mpsc::Receiver<(usize, Result<Packed>)>,
+    count: usize,
+    mut write: impl FnMut(&Packed, u64) -> Result<Frame>,
+) -> Result<Vec<Frame>> {
+    let (mut early, mut frames, mut done) = (BTreeMap::new(), Vec::with_capacity(count), 0_u64);
+    for (number, packed) in receiver {
+        early.insert(number, packed?);
+        while let Some(packed) = early.remove(&frames.len()) {
+            done = done.saturating_add(u64::from(packed.frame.plain));
+            frames.push(write(&packed, done)?);
+        }
+    }
+    if frames.len() == count {
+        return Ok(frames);
+    }
+    Err(Error::new(Kind::Internal, "a thread that packs frames has died"))
+}
+
+fn frame(file: &File, path: &Path, place: Place, at: u64) -> Result<Packed> {
+    let bytes = (place.range.bytes - at).min(u64::from(FRAME_BYTES_MAX));
+    let plain = u32::try_from(bytes).unwrap_or(FRAME_BYTES_MAX);
+    let mut data = vec![0; usize::try_from(plain).unwrap_or(0)];
+    file.read_exact_at(&mut data, place.range.offset.saturating_add(at)).doing("read", path)?;
+    let (encoding, stored) = encode(data)?;
+    let sha256 = if encoding == Encoding::Zeros { [0; 32] } else { Digest::of(&stored).0 };
+    let length = u32::try_from(stored.len()).unwrap_or(u32::MAX);
+    let frame = Frame { part: place.part, offset: at, plain, stored: length, encoding, sha256 };
+    Ok(Packed { frame, stored })
+}
+
+fn encode(data: Vec<u8>) -> Result<(Encoding, Vec<u8>)> {
+    if data.iter().all(|byte| *byte == 0) {
+        return Ok((Encoding::Zeros, Vec::new()));
+    }
+    let packed = zstd::bulk::compress(&data, LEVEL)
+        .map_err(|source| Error::new(Kind::Internal, "cannot compress a frame").because(source))?;
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let worth = length(&data) - length(&data) / WORTH;
+    // One byte less at least: that is what tells the encodings apart.
+    if length(&packed) < worth.min(length(&data)) {
+        Ok((Encoding::Zstd, packed))
+    } else {
+        Ok((Encoding::Raw, data))
+    }
+}
+
+/// Length and digest of a part.
+pub(super) fn whole(file: &File, path: &Path, range: Range) -> Result<Whole> {
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 1 << 20];
+    while hasher.bytes() < range.bytes {
+        let left = usize::try_from(range.bytes - hasher.bytes()).unwrap_or(usize::MAX);
+        let piece = &mut buffer[..left.min(1 << 20)];
+        file.read_exact_at(piece, range.offset.saturating_add(hasher.bytes())).doing("read", path)?;
+        hasher.update(piece);
+    }
+    Ok(Whole { bytes: range.bytes, sha256: hasher.digest().0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_frame_is_stored_in_the_shortest_way() {
+        assert_eq!(encode(vec![0; 4096]).unwrap(), (Encoding::Zeros, vec![]));
+        let noise: Vec<u8> = (0_u32..256).flat_map(|number| Digest::of(&number.to_le_bytes()).0).collect();
+        assert_eq!(encode(noise.clone()).unwrap(), (Encoding::Raw, noise));
+        let (encoding, stored) = encode(vec![7; 4096]).unwrap();
+        assert_eq!(encoding, Encoding::Zstd);
+        assert_eq!(zstd::bulk::decompress(&stored, 4096).unwrap(), vec![7; 4096]);
+        // Too short to gain anything.
+        assert_eq!(encode(vec![1]).unwrap(), (Encoding::Raw, vec![1]));
+    }
+}
