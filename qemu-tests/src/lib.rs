@@ -13,7 +13,7 @@ pub mod parsers;
 pub mod powercut;
 pub mod releases;
 mod server;
-mod signing;
+pub mod signing;
 mod state;
 
 pub use guest::{Guest, Setup};

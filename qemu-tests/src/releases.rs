@@ -34,7 +34,7 @@ impl Variant {
     pub fn build(&self) -> Result<Release> {
         let name = format!("ledger-{}-{}", self.arch.name(), self.name);
         let image = image_of(&self.manifest()?, &name)?;
-        let bundle = signing::bundle(&image)?;
+        let bundle = signing::bundle(&image, signing::Who::Us)?;
         Ok(Release { image, bundle, name: self.name })
     }
 

@@ -1,20 +1,52 @@
 //! Keys of the releases, made for the tests, and bundles signed with them.
 
-use crate::scratch;
-use anyhow::Result;
-use coracle::build::Built;
-use std::path::PathBuf;
+use crate::{context, scratch};
+use anyhow::{Context as _, Result};
+use coracle::{
+    build::Built,
+    bundle::{self, Options},
+    context::Context,
+    keys::{KeyDir, Plan},
+};
+use std::{fs, path::PathBuf};
 
-/// The first trusted root, made by the first test that needs it.
-pub(crate) fn root() -> Result<PathBuf> {
-    let path = scratch("keys")?.join("root.json");
-    if !path.exists() {
-        coracle::files::replace(&path, b"{}")?;
-    }
-    Ok(path)
+/// What the keys are made for.
+const PLAN: Plan = Plan { root: (1, 1), targets: (1, 1), days: 3650 };
+
+/// Whose keys sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Those that the images trust.
+    Us,
+    /// Somebody else.
+    Stranger,
 }
 
-/// The bundle of an image.
-pub(crate) fn bundle(image: &Built) -> Result<PathBuf> {
-    Ok(image.dir.join("update.bundle"))
+/// The keys, made by the first test that needs them.
+fn keys(ctx: &Context, who: Who) -> Result<PathBuf> {
+    let dir = scratch("keys")?.join(match who {
+        Who::Us => "releases",
+        Who::Stranger => "stranger",
+    });
+    let _guard = ctx.cache.lock("test-keys")?;
+    if !KeyDir::new(&dir).root_path().exists() {
+        // What an interrupted run has left is no directory of keys.
+        if dir.exists() {
+            fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+        }
+        KeyDir::new(&dir).create(ctx, &PLAN, None)?;
+    }
+    Ok(dir)
+}
+
+/// The first trusted root of the images.
+pub(crate) fn root() -> Result<PathBuf> {
+    Ok(KeyDir::new(keys(&context()?, Who::Us)?).root_path())
+}
+
+/// The bundle of an image, beside its disk.
+pub fn bundle(image: &Built, who: Who) -> Result<PathBuf> {
+    let ctx = context()?;
+    let options = Options { keys: Some(keys(&ctx, who)?), ..Options::default() };
+    Ok(bundle::write(&ctx, image, &options)?)
 }

@@ -5,7 +5,7 @@ use crate::{
     Guest, MILESTONE, Setup,
     powercut::{Log, recorded},
 };
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use coracle::{
     launch,
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
+    sync::mpsc,
     thread,
     time::Instant,
 };
@@ -143,11 +144,10 @@ impl<'c> Session<'c> {
         self.records(&mut guest, RECORDS)?;
         let order = self.campaign.server.order(&guest, new);
         thread::scope(|scope| {
-            let apply = scope.spawn(|| order.carry_out());
+            let (send, applied) = mpsc::channel();
             // The container goes on while the update is written: what it says must not wait for the end of that.
-            let committed = self.committed(&mut guest);
-            apply.join().unwrap_or_else(|_| bail!("applying the update panicked"))?;
-            committed
+            scope.spawn(move || drop(send.send(order.carry_out())));
+            self.committed(&mut guest, &applied)
         })?;
         self.records(&mut guest, RECORDS_AFTER)?;
         guest.cut_power();
@@ -169,19 +169,25 @@ impl<'c> Session<'c> {
         let mut left = more;
         self.watch(guest, "records of the container", |line| {
             left -= u64::from(matches!(Line::parse(line), Some(Line::Record(_))));
-            left == 0
+            Ok(left == 0)
         })
     }
 
-    /// Waits until the machine has committed a release.
-    fn committed(&mut self, guest: &mut Guest) -> Result<()> {
+    /// Waits until the machine has committed a release, or cannot apply it.
+    fn committed(&mut self, guest: &mut Guest, applied: &mpsc::Receiver<Result<()>>) -> Result<()> {
         self.watch(guest, "the commit of the update", |line| {
-            Phase::parse(line).is_some_and(|phase| phase.name == "commit" && phase.failed.is_none())
+            applied.try_recv().unwrap_or(Ok(()))?;
+            Ok(Phase::parse(line).is_some_and(|phase| phase.name == "commit" && phase.failed.is_none()))
         })
     }
 
     /// Reads the console until `last`; notes what is acknowledged meanwhile.
-    fn watch(&mut self, guest: &mut Guest, what: &str, mut last: impl FnMut(&str) -> bool) -> Result<()> {
+    fn watch(
+        &mut self,
+        guest: &mut Guest,
+        what: &str,
+        mut last: impl FnMut(&str) -> Result<bool>,
+    ) -> Result<()> {
         let deadline = Instant::now() + MILESTONE;
         loop {
             let line = guest.vm().console.line(deadline)?;
@@ -190,7 +196,7 @@ impl<'c> Session<'c> {
                 let entries = if self.recorded { recorded(&self.dir.join("write.log"))? } else { 0 };
                 self.acknowledged.push(Acknowledged { record, entries });
             }
-            if last(&line) {
+            if last(&line)? {
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "{what} did not come");
