@@ -15,6 +15,8 @@ use coracle_format::{
 };
 
 const SECTOR: usize = 512;
+/// Bytes of a directory entry.
+const ENTRY_BYTES: usize = 32;
 /// Sectors before the first table, the boot sector and its backup among them.
 const RESERVED: u32 = 32;
 const BACKUP_SECTOR: usize = 6;
@@ -47,6 +49,35 @@ const fn short_name(arch: Arch) -> &'static [u8; 11] {
         Arch::X86_64 => b"BOOTX64 EFI",
         Arch::Aarch64 => b"BOOTAA64EFI",
     }
+}
+
+/// The selector on an EFI system partition that [`build`] has laid out.
+pub fn selector(esp: &[u8], arch: Arch) -> Result<Vec<u8>> {
+    find_selector(esp, arch).map(<[u8]>::to_vec).ok_or_else(|| {
+        let message = format!("the EFI system partition does not hold {} where it was put", boot_path(arch));
+        Error::new(Kind::Hostile, message).hint("is it an image that coracle built?")
+    })
+}
+
+fn find_selector(esp: &[u8], arch: Arch) -> Option<&[u8]> {
+    let word = |at: usize| {
+        let bytes = esp.get(at..)?.first_chunk()?;
+        usize::try_from(u32::from_le_bytes(*bytes)).ok()
+    };
+    let half = |at: usize| Some(u16::from_le_bytes(*esp.get(at..)?.first_chunk()?));
+    let tables = usize::try_from(TABLES).ok()?.checked_mul(word(36)?)?;
+    let first = usize::try_from(RESERVED).ok()?.checked_add(tables)?;
+    let cluster = |number: u32| {
+        let sector = first.checked_add(usize::try_from(number.checked_sub(2)?).ok()?)?;
+        sector.checked_mul(SECTOR)
+    };
+    let directory = cluster(BOOT)?;
+    let entries = (0..SECTOR / ENTRY_BYTES).map(|index| directory + index * ENTRY_BYTES);
+    let at = entries.into_iter().find(|at| esp.get(*at..*at + 11) == Some(&short_name(arch)[..]))?;
+    let start = u32::from(half(at + 20)?) << 16 | u32::from(half(at + 26)?);
+    // It was written in one piece.
+    let start = cluster(start)?;
+    esp.get(start..start.checked_add(word(at + 28)?)?)
 }
 
 /// The partition's bytes, [`ESP_BYTES`] of them, with `selector` as the boot program.

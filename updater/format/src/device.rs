@@ -280,6 +280,7 @@ pub struct Clock {
 }
 
 /// One container.
+#[expect(clippy::struct_excessive_bools, reason = "each is one key of the manifest")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Name, unique; `[a-z0-9-]`, at most 40 bytes.
