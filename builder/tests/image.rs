@@ -197,7 +197,7 @@ fn veritysetup_accepts_our_tree_and_notices_one_changed_byte() -> Result<()> {
         file.set_len(blocks * 4096).doing("size", &data)?;
         file.write_all_at(b"not zero", blocks * 4096 - 8).doing("write", &data)?;
         let made = verity::build(&data, &Digest::of(&blocks.to_le_bytes()))?;
-        assert_eq!(verity::tree_bytes(blocks), u64::try_from(made.tree.len()).unwrap_or(0));
+        assert_eq!(coracle_format::verity::tree_bytes(blocks), u64::try_from(made.tree.len()).unwrap_or(0));
         let out = File::create(&tree).doing("create", &tree)?;
         out.write_all_at(&made.tree, 0).doing("write", &tree)?;
         let verify = || {

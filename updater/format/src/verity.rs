@@ -43,7 +43,8 @@ pub fn tree_bytes(data_blocks: u64) -> u64 {
 /// Blocks of each level, the lowest one first.
 fn level_blocks(data_blocks: u64) -> impl Iterator<Item = u64> {
     let fan_out = BLOCK_BYTES / 32;
-    core::iter::successors(Some(data_blocks), move |below| (*below > 1).then(|| below.div_ceil(fan_out))).skip(1)
+    core::iter::successors(Some(data_blocks), move |below| (*below > 1).then(|| below.div_ceil(fan_out)))
+        .skip(1)
 }
 
 /// The UUID in the superblock: derived from the salt, so that the device writes the builder's bytes.
@@ -142,10 +143,7 @@ impl Tree {
     }
 
     /// Lets the last blocks out, padded with zeros. The root hash is that of the data if none of it was missing.
-    pub fn finish<E>(
-        mut self,
-        emit: &mut impl FnMut(u64, &Block) -> Result<(), E>,
-    ) -> Result<[u8; HASH], E> {
+    pub fn finish<E>(mut self, emit: &mut impl FnMut(u64, &Block) -> Result<(), E>) -> Result<[u8; HASH], E> {
         let mut below = None;
         for level in &mut self.levels {
             if let Some(digest) = below.take() {
