@@ -93,11 +93,15 @@ impl Image {
 
     fn read(path: &Path) -> Result<Self> {
         let bytes = read_limited(path, device::LIMIT_BYTES)?;
-        let config: DeviceConfig = device::decode(&bytes).map_err(std::io::Error::other).doing("read", path)?;
+        let config: DeviceConfig =
+            device::decode(&bytes).map_err(std::io::Error::other).doing("read", path)?;
         let update = config.update.clone().ok_or_else(|| {
             let name = &config.image_name;
-            Error::new(Kind::Usage, format!("the image {name:?} takes no updates: its manifest has no [update]"))
-                .hint("build it with an [update] table, and write that image to the disk once")
+            Error::new(
+                Kind::Usage,
+                format!("the image {name:?} takes no updates: its manifest has no [update]"),
+            )
+            .hint("build it with an [update] table, and write that image to the disk once")
         })?;
         Ok(Self { config, update })
     }

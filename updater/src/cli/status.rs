@@ -88,19 +88,13 @@ impl View<'_> {
     }
 
     fn slot_row(&self, slot: Slot) -> [String; 4] {
-        let state = self.record.state(slot);
+        let (state, release) = (self.record.state(slot), self.record.release(slot));
         let running = if slot == self.running { " (runs)" } else { "" };
-        let (version, release) = match state {
-            SlotState::Empty => ("-".to_owned(), "-".to_owned()),
-            SlotState::Written
-            | SlotState::Trial { .. }
-            | SlotState::Good
-            | SlotState::Failed(_)
-            | SlotState::Damaged => {
-                (harmless(&self.versions[slot.index()]), short(&self.record.release(slot)))
-            }
-        };
-        [format!("{slot}{running}"), state.to_string(), version, release]
+        let version = harmless(&self.versions[slot.index()]);
+        let release = Some(short(&release)).filter(|_| release != [0; 32]);
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let version = Some(version).filter(|version| !version.is_empty());
+        [format!("{slot}{running}"), state.to_string(), or_dash(version), or_dash(release)]
     }
 
     fn facts(&self) -> Vec<[String; 2]> {

@@ -9,6 +9,7 @@ use coracle_slots::history::Event;
 use coracle_slots::{Slot, SlotState, Verdict};
 use coracle_update::engine::Ask;
 use coracle_update::executor::{Executor, Failure};
+use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -143,7 +144,6 @@ fn leftovers_that_lie_cost_a_transfer_and_nothing_else() {
     let spare = executor.spare().unwrap();
     spare.write(0, &lies.root).unwrap();
     let mut text = b"CORAPROG".to_vec();
-    use sha2::{Digest as _, Sha256};
     text.extend_from_slice(&Sha256::digest(index.encode().unwrap()));
     for chunk in lies.root.chunks(64 << 10) {
         text.extend_from_slice(&Sha256::digest(chunk));

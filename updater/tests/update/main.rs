@@ -1,8 +1,12 @@
 //! Whole updates on model disks and image files: what is applied, what is refused, what a power cut leaves.
-#![expect(clippy::tests_outside_test_module, reason = "the whole crate is a test")]
 
+#[cfg(test)]
 mod apply;
+#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
 mod fixture;
+#[cfg(test)]
 mod memory;
+#[cfg(test)]
 mod power_cuts;
