@@ -39,6 +39,7 @@ pub(super) fn run(
 ) -> Result<(), String> {
     let pid_file = runtime.directory.join(format!("{check}.pid"));
     let failed = |error: io::Error| format!("cannot run crun: {error}");
+    remove(&pid_file).map_err(failed)?;
     let mut child = command(runtime, &pid_file, container, args).spawn().map_err(failed)?;
     let mut words = Words::new(child.stderr.take());
     let ended = watch(&mut child, &mut words, deadline);
@@ -53,9 +54,15 @@ pub(super) fn run(
             Err(format!("cannot watch crun: {error}"))
         }
     };
-    match fs::remove_file(&pid_file) {
-        // It was not written, or the next attempt replaces it.
-        Ok(()) | Err(_) => result,
+    remove(&pid_file).map_err(failed)?;
+    result
+}
+
+/// An id that an earlier attempt has left must never be taken for one of this attempt.
+fn remove(pid_file: &Path) -> io::Result<()> {
+    match fs::remove_file(pid_file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -107,27 +114,38 @@ fn watch(child: &mut Child, words: &mut Words, deadline: Deadline) -> io::Result
     }
 }
 
-/// Kills the program in the container, whose process id crun has left, and then crun if it does not end by that.
+/// Kills the program in the container, whose process id crun has left, with everything in its session, and then crun if
+/// it does not end by that.
 fn kill(child: &mut Child, pid_file: &Path) {
     let inside = fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse().ok());
+    let crun = pid_of(child).ok();
+    let process = crun.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let has_ended = |limit: Duration| {
+        let mut fds: Vec<_> = process.iter().map(|process| PollFd::new(process, PollFlags::IN)).collect();
+        let limit = Timespec::try_from(limit).ok();
+        poll(&mut fds, limit.as_ref()).is_ok_and(|count| count > 0)
+    };
     // As long as crun has not ended it has not taken the status of its child, so the id is still that child's.
-    if let (Ok(None), Some(pid)) = (child.try_wait(), inside.and_then(Pid::from_raw)) {
-        match kill_process(pid, Signal::KILL) {
-            Ok(()) | Err(_) => {}
-        }
-        let linger = Timespec::try_from(LINGER).ok();
-        if let Some(process) = pid_of(child).ok().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) {
-            match poll(&mut [PollFd::new(&process, PollFlags::IN)], linger.as_ref()) {
-                Ok(_) | Err(_) => {}
-            }
-        }
+    if let Some(pid) = inside.and_then(Pid::from_raw)
+        && !has_ended(Duration::ZERO)
+    {
+        signal_all(pid);
+        has_ended(LINGER);
     }
-    if let (Ok(None), Ok(pid)) = (child.try_wait(), pid_of(child)) {
-        match kill_process_group(pid, Signal::KILL) {
+    // Nobody has taken crun's own status yet, so its id is still its own, whether it has ended or not.
+    if let Some(pid) = crun {
+        signal_all(pid);
+    }
+    match child.wait() {
+        Ok(_) | Err(_) => {}
+    }
+}
+
+/// Kills a process and its group. That they are gone already is what is wanted.
+fn signal_all(pid: Pid) {
+    for killed in [kill_process_group(pid, Signal::KILL), kill_process(pid, Signal::KILL)] {
+        match killed {
             Ok(()) | Err(_) => {}
-        }
-        match child.wait() {
-            Ok(_) | Err(_) => {}
         }
     }
 }

@@ -18,6 +18,8 @@ const STALE_MS: u64 = 3_000;
 const CERTAIN_MS: u64 = 2_000;
 /// What is waited for is told no more often.
 const TELL_PAUSE_MS: u64 = 2_000;
+/// The same things with other reasons are told no more often.
+const RETELL_PAUSE_MS: u64 = 15_000;
 
 /// What decides, as the configuration says it.
 #[derive(Clone, Debug)]
@@ -82,8 +84,16 @@ pub(super) struct State {
     healthy_since: Option<u64>,
     hopeless_since: Option<u64>,
     not_committed: Option<String>,
-    told: (String, Option<u64>),
+    told: Option<Told>,
     is_over: bool,
+}
+
+/// What was told last.
+#[derive(Clone, Debug)]
+struct Told {
+    keys: Vec<String>,
+    text: String,
+    at: u64,
 }
 
 impl State {
@@ -97,7 +107,7 @@ impl State {
             healthy_since: None,
             hopeless_since: None,
             not_committed: None,
-            told: (String::new(), None),
+            told: None,
             is_over: false,
         }
     }
@@ -239,21 +249,23 @@ impl State {
         }
     }
 
-    /// A line when what is waited for is not what was told last.
+    /// A line when something else is waited for than was told last, or for another reason.
     fn tell(&mut self, plan: &Plan, missing: &[Missing], now: u64) -> Option<Effect> {
-        let keys: Vec<&str> = missing.iter().map(|missing| missing.key.as_str()).collect();
-        let about = if keys.is_empty() { "nothing".to_owned() } else { keys.join(" ") };
-        let is_soon = self.told.1.is_some_and(|told| now.saturating_sub(told) < TELL_PAUSE_MS);
-        if about == self.told.0 || is_soon {
-            return None;
-        }
-        self.told = (about, Some(now));
+        let keys: Vec<String> = missing.iter().map(|missing| missing.key.clone()).collect();
         let words: Vec<String> = missing.iter().map(Missing::to_string).collect();
-        Some(Effect::Tell(if words.is_empty() {
+        let text = if words.is_empty() {
             format!("all is healthy; commit follows after {} seconds of it", plan.settle_ms / 1000)
         } else {
             format!("trial waits for {}", words.join("; "))
-        }))
+        };
+        if let Some(told) = &self.told {
+            let pause = if told.keys == keys { RETELL_PAUSE_MS } else { TELL_PAUSE_MS };
+            if told.text == text || now.saturating_sub(told.at) < pause {
+                return None;
+            }
+        }
+        self.told = Some(Told { keys, text: text.clone(), at: now });
+        Some(Effect::Tell(text))
     }
 
     /// What can be seen from outside.

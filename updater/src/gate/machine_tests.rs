@@ -101,10 +101,19 @@ fn a_slow_start_delays_the_commit_and_fails_nothing() {
         gate.told,
         [
             "trial waits for container web: is being started; check api: has not passed yet",
+            "trial waits for container web: is being started; check api: connection refused",
             "trial waits for check api: connection refused",
             "all is healthy; commit follows after 10 seconds of it"
         ]
     );
+}
+
+#[test]
+fn a_reason_that_changes_all_the_time_is_told_now_and_then() {
+    let plan = plan(Gate::Healthy, WEB, &["api"]);
+    let mut gate = Simulation::new(&plan);
+    gate.run(|_| status(&[("web", running(1, 1))]), |_, now| Err(format!("it is {now}")));
+    assert_eq!(u64::try_from(gate.told.len()).unwrap(), DEADLINE / RETELL_PAUSE_MS + 1);
 }
 
 #[test]
