@@ -111,6 +111,9 @@ fn judge_panic(running: &Running, opened: &Opened, known: &Known, text: &str) ->
     let words = LastWords::new(slot, record.release(slot), Verdict::Panic, story.stage_or_kernel(), &why)
         .with_log(text.as_bytes());
     let event = if culprit == Culprit::Running { Event::Failed } else { Event::Explained };
+    if culprit == Culprit::Running {
+        verdict::report(&words);
+    }
     verdict::keep(opened, &words, event)?;
     Ok(culprit == Culprit::Running)
 }

@@ -60,7 +60,7 @@ fn entry(opened: &Opened, event: Event, slot: Slot) -> Entry {
 }
 
 /// One line for people and programs.
-fn report(words: &LastWords) {
+pub(super) fn report(words: &LastWords) {
     let line = format!(
         "trial failed slot={} verdict=\"{}\" stage={} why=\"{}\"",
         words.slot, words.verdict, words.stage, words.reason
