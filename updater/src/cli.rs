@@ -10,7 +10,7 @@ mod transfer;
 
 use crate::error::{Error, Exit, Kind, Result};
 use crate::executor::Executor;
-use crate::report::Report;
+use crate::report::{Report, Style};
 use args::{Afterwards, Command, HELP, Parsed};
 use coracle_block::{Access, Doing, read_limited};
 use coracle_format::device::{self, DEVICE_PATH, DeviceConfig, Update};
@@ -22,7 +22,13 @@ use std::path::Path;
 pub fn run(arguments: &[String], report: &mut Report<'_>) -> Exit {
     let parsed = match args::parse(arguments) {
         Ok(parsed) => parsed,
-        Err(error) => return fail(report, &error),
+        Err(error) => {
+            // Whoever asks for objects gets this one too.
+            if arguments.iter().any(|argument| argument == "--json") {
+                report.set_style(Style::Json);
+            }
+            return fail(report, &error);
+        }
     };
     report.set_style(parsed.style);
     dispatch(parsed, report).unwrap_or_else(|error| fail(report, &error))
@@ -92,7 +98,9 @@ impl Image {
     }
 
     fn read(path: &Path) -> Result<Self> {
-        let bytes = read_limited(path, device::LIMIT_BYTES)?;
+        let bytes = read_limited(path, device::LIMIT_BYTES).map_err(|error| {
+            Error::from(error).hint("coracle-update works on a machine that runs a Coracle image")
+        })?;
         let config: DeviceConfig =
             device::decode(&bytes).map_err(std::io::Error::other).doing("read", path)?;
         let update = config.update.clone().ok_or_else(|| {

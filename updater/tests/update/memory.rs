@@ -43,6 +43,7 @@ fn an_update_of_120_mib_takes_no_more_than_32_mib_of_memory() {
     let text = String::from_utf8_lossy(&output.stdout);
     let peak = text.lines().find_map(|line| line.strip_prefix("peak ")).and_then(|peak| peak.parse().ok());
     let peak: u64 = peak.unwrap_or_else(|| panic!("{output:?}"));
+    println!("{peak} KiB at most");
     assert!(peak <= PEAK_KIB, "{peak} KiB");
     assert_eq!(verified(&disk(directory.path()), Slot::B), Some(payload.release()));
 }
