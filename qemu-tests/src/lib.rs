@@ -14,7 +14,9 @@ pub mod powercut;
 pub mod releases;
 mod server;
 pub mod signing;
+mod spoil;
 mod state;
+pub mod voyage;
 
 pub use guest::{Guest, Setup};
 pub use http::get;
@@ -23,7 +25,9 @@ pub use operator::Operator;
 pub use packages::{busybox, filesystem_tools};
 pub use releases::{Release, Variant};
 pub use server::{Faults, Server};
+pub use spoil::Spoil;
 pub use state::StateDisk;
+pub use voyage::Voyage;
 
 use std::time::Duration;
 

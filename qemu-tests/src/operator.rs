@@ -10,7 +10,7 @@ use std::{fs::File, path::PathBuf, time::Duration};
 /// How long a machine may take to answer its control port: it may just be starting.
 const CONNECT: Duration = Duration::from_mins(2);
 /// How long a request may take that asks for nothing large.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 /// How long an update may take to be written, read back and armed.
 const APPLY: Duration = Duration::from_mins(8);
 
@@ -54,10 +54,12 @@ impl Operator {
         Ok(Client::connect_within(&self.address, &self.key, CONNECT, None)?)
     }
 
-    /// What the machine says of itself.
+    /// What `coracle-update status` says.
     pub fn status(&self) -> Result<Value> {
         let reply = done(self.ask(&Request::Status { json: true }, ANSWER)?)?;
-        serde_json::from_str(&reply.out).with_context(|| format!("the status is no JSON: {}", reply.out))
+        let objects = reply.out.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let status = objects.into_iter().find(|object| object["event"] == "status");
+        status.with_context(|| format!("no status in {}", reply.out))
     }
 
     /// What happened to its slots.

@@ -7,12 +7,35 @@ use coracle::{
     toolroot::{HostArch, ToolRoot},
     tree::{Content, Tree},
 };
+use coracle_format::slot::Arch;
 
 /// A program that is a whole user space by itself.
 pub fn busybox(ctx: &Context) -> Result<Content> {
-    let packages = fetch(ctx, "amd64", &Request::only(["busybox-static"]))?;
+    busybox_of(ctx, Arch::X86_64)
+}
+
+/// The same for any architecture.
+pub(crate) fn busybox_of(ctx: &Context, arch: Arch) -> Result<Content> {
+    file_of(ctx, arch, "busybox-static", "usr/bin/busybox")
+}
+
+/// The stub of boot artefacts.
+pub(crate) fn stub(ctx: &Context, arch: Arch) -> Result<Vec<u8>> {
+    let name = match arch {
+        Arch::X86_64 => "usr/lib/systemd/boot/efi/linuxx64.efi.stub",
+        Arch::Aarch64 => "usr/lib/systemd/boot/efi/linuxaa64.efi.stub",
+    };
+    Ok(file_of(ctx, arch, "systemd-boot-efi", name)?.read()?)
+}
+
+fn file_of(ctx: &Context, arch: Arch, package: &str, name: &str) -> Result<Content> {
+    let debian = match arch {
+        Arch::X86_64 => "amd64",
+        Arch::Aarch64 => "arm64",
+    };
+    let packages = fetch(ctx, debian, &Request::only([package]))?;
     let tree: Tree = unpack(ctx, packages.first().context("no package was chosen")?)?;
-    Ok(tree.content("usr/bin/busybox")?)
+    Ok(tree.content(name)?)
 }
 
 /// The programs that look into a file system.

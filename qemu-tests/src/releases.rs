@@ -1,6 +1,6 @@
 //! Releases of one image, for updates from one to the next: built, bundled and signed once, shared by every test.
 
-use crate::{Guest, Operator, Server, image_of, operator, scratch, signing};
+use crate::{Guest, Operator, Server, operator, scratch, signing};
 use anyhow::{Context as _, Result, ensure};
 use coracle::build::Built;
 use coracle_format::slot::Arch;
@@ -32,13 +32,12 @@ impl Variant {
 
     /// Builds it.
     pub fn build(&self) -> Result<Release> {
-        let name = format!("ledger-{}-{}", self.arch.name(), self.name);
-        let image = image_of(&self.manifest()?, &name)?;
+        let image = self.image()?;
         let bundle = signing::bundle(&image, signing::Who::Us)?;
         Ok(Release { image, bundle, name: self.name })
     }
 
-    fn manifest(&self) -> Result<String> {
+    pub(crate) fn manifest(&self) -> Result<String> {
         let root = signing::root()?;
         let (_, operator) = operator::key()?;
         let mut text = LEDGER.to_owned();
@@ -64,7 +63,7 @@ pub struct Release {
     pub image: Built,
     /// The bundle.
     pub bundle: PathBuf,
-    name: &'static str,
+    pub(crate) name: &'static str,
 }
 
 impl Release {

@@ -18,7 +18,7 @@ use std::{
 /// Longest request that is read.
 const REQUEST_BYTES_MAX: u64 = 16 << 10;
 /// How long a client may say nothing.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// How the server misbehaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,7 +143,7 @@ impl Shared {
         let length = file.metadata()?.len();
         let from = if self.faults.no_ranges { 0 } else { from.min(length) };
         let left = length - from;
-        let mut answer = if from > 0 {
+        let status = if from > 0 {
             format!(
                 "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{}/{length}\r\n",
                 length.saturating_sub(1)
@@ -151,8 +151,8 @@ impl Shared {
         } else {
             "HTTP/1.1 200 OK\r\n".to_owned()
         };
-        answer += &format!("Accept-Ranges: bytes\r\nContent-Length: {left}\r\nConnection: close\r\n\r\n");
-        stream.write_all(answer.as_bytes())?;
+        let more = format!("Accept-Ranges: bytes\r\nContent-Length: {left}\r\nConnection: close\r\n\r\n");
+        stream.write_all((status + &more).as_bytes())?;
         if self.faults.stalls {
             // Until the client gives up, or the server ends.
             return stream.read(&mut [0]).map(drop);

@@ -38,6 +38,7 @@ impl Backend {
 /// A campaign of power cuts.
 #[derive(Args, Clone, Debug)]
 #[command(group = clap::ArgGroup::new("cuts").required(true))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Options {
     /// How the machines start.
     #[arg(long)]

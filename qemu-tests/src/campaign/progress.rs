@@ -1,5 +1,4 @@
 //! What a campaign shows while it runs.
-#![expect(clippy::literal_string_with_formatting_args, reason = "templates of progress bars")]
 
 use super::{Options, Outcome, recording::Name};
 use crate::powercut::Epochs;

@@ -79,7 +79,7 @@ impl Left<'_> {
     fn check(&self, log: &Path, outcome: &mut Outcome) -> Result<()> {
         let mut guest = self.start(log, outcome)?;
         let mut seen = Seen { slot: outcome.slot.clone(), ..Seen::default() };
-        self.up(&mut guest, &mut seen, outcome.acknowledged)?;
+        up(&mut guest, &mut seen, outcome.acknowledged)?;
         outcome.records = seen.kept;
         if self.campaign.options.no_update {
             return Ok(());
@@ -91,7 +91,7 @@ impl Left<'_> {
         let order = self.campaign.server.order(&guest, next);
         order.carry_out().context("the next update")?;
         let mut after = Seen::default();
-        self.up(&mut guest, &mut after, seen.kept.unwrap_or(0)).context("after the next update")?;
+        up(&mut guest, &mut after, seen.kept.unwrap_or(0)).context("after the next update")?;
         guest.phase("commit").context("the next update")?;
         ensure!(
             after.slot.as_ref().is_some_and(|slot| slot.contains("trial")),
@@ -123,32 +123,32 @@ impl Left<'_> {
             }
         }
     }
+}
 
-    /// Waits until the machine has its root and its container tells what it has kept.
-    fn up(&self, guest: &mut Guest, seen: &mut Seen, acknowledged: u64) -> Result<()> {
-        let deadline = Instant::now() + MILESTONE;
-        while !(seen.root && seen.kept.is_some()) {
-            let line = guest.vm().console.line(deadline)?.context("the machine ended")?;
-            if let Some(chosen) = slot(&line) {
-                // A reboot: nothing of what was before counts.
-                *seen = Seen { slot: Some(chosen), ..Seen::default() };
-            }
-            if let Some(phase) = Phase::parse(&line) {
-                match phase.failed {
-                    Some(why) if !MAY_FAIL.contains(&phase.name.as_str()) => {
-                        bail!("phase {} failed: {why}", phase.name)
-                    }
-                    Some(_) => {}
-                    None => seen.root |= phase.name == "root-mount",
+/// Waits until the machine has its root and its container tells what it has kept.
+fn up(guest: &mut Guest, seen: &mut Seen, acknowledged: u64) -> Result<()> {
+    let deadline = Instant::now() + MILESTONE;
+    while !(seen.root && seen.kept.is_some()) {
+        let line = guest.vm().console.line(deadline)?.context("the machine ended")?;
+        if let Some(chosen) = slot(&line) {
+            // A reboot: nothing of what was before counts.
+            *seen = Seen { slot: Some(chosen), ..Seen::default() };
+        }
+        if let Some(phase) = Phase::parse(&line) {
+            match phase.failed {
+                Some(why) if !MAY_FAIL.contains(&phase.name.as_str()) => {
+                    bail!("phase {} failed: {why}", phase.name)
                 }
-            }
-            if let Some(Line::Kept { records, sha256 }) = Line::parse(&line) {
-                ledger::judge(records, &sha256, acknowledged)?;
-                seen.kept = Some(records);
+                Some(_) => {}
+                None => seen.root |= phase.name == "root-mount",
             }
         }
-        Ok(())
+        if let Some(Line::Kept { records, sha256 }) = Line::parse(&line) {
+            ledger::judge(records, &sha256, acknowledged)?;
+            seen.kept = Some(records);
+        }
     }
+    Ok(())
 }
 
 /// What the selector says it starts: `B (on trial)`.

@@ -2,7 +2,7 @@
 
 use super::{Campaign, progress::Progress, recording::Recording, report::Part, trial::Left};
 use crate::powercut::{Cut, Image, Plan, Replay, plan};
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use std::{
     fs,
     path::PathBuf,
@@ -70,7 +70,7 @@ impl Crew<'_> {
             for cut in cuts {
                 let disk = self.recording.dir.join(format!("cut-{}.raw", cut.number));
                 replay.image(cut, &disk).with_context(|| format!("cannot make cut {}", cut.number))?;
-                send.send((cut, disk)).map_err(|_| anyhow!("no machine is left to boot the cuts"))?;
+                send.send((cut, disk)).ok().context("no machine is left to boot the cuts")?;
             }
             drop(send);
             anyhow::Ok(())

@@ -76,7 +76,7 @@ impl Cut {
                 Loss::AllButOne => index == survivor,
             };
             let ranges = if entry.operation == Operation::WriteForced {
-                vec![entry.offset..entry.end()]
+                entry.whole()
             } else if arrives {
                 from.part_of(entry)
             } else {
@@ -100,6 +100,13 @@ impl Cut {
     }
 }
 
+impl Entry {
+    /// All its bytes, as the one range they are.
+    fn whole(&self) -> Vec<Range<u64>> {
+        std::iter::once(self.offset..self.end()).collect()
+    }
+}
+
 /// What decides about a cut.
 #[derive(Debug)]
 pub(super) struct Chance {
@@ -113,7 +120,7 @@ impl Chance {
     fn part_of(&mut self, entry: &Entry) -> Vec<Range<u64>> {
         let units: Vec<_> = units(entry, self.atomic).collect();
         if units.len() < 2 || !self.random.one_in(4) {
-            return vec![entry.offset..entry.end()];
+            return entry.whole();
         }
         let arrived: Vec<_> = if self.random.one_in(2) {
             let first = self.random.below(units.len());

@@ -9,7 +9,7 @@ use super::{
 };
 use anyhow::{Result, ensure};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry as Slot},
     ops::Range,
 };
 
@@ -214,10 +214,10 @@ fn sum_of(
     let mut sectors: HashMap<u64, u128> = HashMap::new();
     for kept in &cut.kept {
         let entry = &log.entries[kept.index];
-        if !digests.contains_key(&kept.index) {
-            digests.insert(kept.index, digests_of(log, entry)?);
-        }
-        let of_entry = &digests[&kept.index];
+        let of_entry = match digests.entry(kept.index) {
+            Slot::Occupied(known) => known.into_mut(),
+            Slot::Vacant(place) => place.insert(digests_of(log, entry)?),
+        };
         for range in &kept.ranges {
             let skipped = usize::try_from((range.start - entry.offset) / SECTOR)?;
             let place = range.start / SECTOR..range.end / SECTOR;

@@ -1,0 +1,138 @@
+//! Releases that fail on purpose, made of good ones: something is laid over the initramfs before the bundle is signed.
+//! The device knows nothing of it: to the machine this is a release like any other.
+
+use crate::{Release, Variant, context, image_of, packages, scratch, signing};
+use anyhow::{Context as _, Result};
+use coracle::{
+    build::Built,
+    context::Context,
+    digest::Digest,
+    image::{
+        cpio,
+        inspect::Disk,
+        sparse,
+        uki::{self, Uki},
+    },
+    tree::Tree,
+};
+use coracle_format::{
+    layout::Role,
+    slot::{Arch, Descriptor},
+};
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt as _,
+};
+
+/// Where the overlay has its shell: nothing of the image is there.
+const SHELL: &str = "spoil/busybox";
+
+/// What is wrong with a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoil {
+    /// PID 1 ends at once.
+    InitEnds,
+    /// PID 1 arms the hardware watchdog, as the real one does first, and then does nothing.
+    InitHangs,
+    /// The container runtime is not a program.
+    NoRuntime,
+    /// The health gate stops itself with SIGSTOP.
+    GateStopped,
+    /// The health gate ends without a word.
+    GateEnds,
+    /// The kernel crashes before anything was started.
+    KernelPanics,
+}
+
+impl Spoil {
+    /// The files laid over those of the initramfs.
+    fn overlay(self, tree: &mut Tree) -> Result<()> {
+        let (path, mode, text) = match self {
+            Self::InitEnds => ("init", 0o755, script("exit 1")),
+            Self::InitHangs => ("init", 0o755, script(HANG)),
+            Self::KernelPanics => ("init", 0o755, script(PANIC)),
+            Self::NoRuntime => ("usr/bin/crun", 0o644, String::new()),
+            Self::GateStopped => ("usr/bin/coracle-update", 0o755, script("kill -STOP $$")),
+            Self::GateEnds => ("usr/bin/coracle-update", 0o755, script("exit 0")),
+        };
+        for dir in ["usr", "usr/bin"].iter().take_while(|dir| path.starts_with(**dir)) {
+            tree.dir(dir, 0o755)?;
+        }
+        tree.file(path, mode, text.into_bytes())?;
+        Ok(())
+    }
+}
+
+/// The modules as the real init loads them, then the device held open for ever.
+const HANG: &str = "b=/spoil/busybox
+$b mkdir -p /dev; $b mount -t devtmpfs dev /dev
+for m in watchdog i6300esb; do for f in $($b find / -xdev -name \"$m.ko\"); do $b insmod $f; done; done
+exec 3> /dev/watchdog0
+echo > /dev/console 'spoiled: the watchdog is armed, nothing feeds it'
+while :; do $b sleep 1000; done";
+
+const PANIC: &str = "b=/spoil/busybox
+$b mkdir -p /proc; $b mount -t proc proc /proc
+echo c > /proc/sysrq-trigger";
+
+fn script(text: &str) -> String {
+    format!("#!/{SHELL} sh\n{text}\n")
+}
+
+impl Variant {
+    /// Builds the release, and spoils it.
+    pub fn spoiled(&self, spoil: Spoil) -> Result<Release> {
+        let mut image = self.image()?;
+        let ctx = context()?;
+        let dir = scratch(&format!("ledger-{}-{}-spoiled", self.arch.name(), self.name))?;
+        let disk = dir.join("disk.raw");
+        sparse::duplicate(&image.disk, &disk, fs::metadata(&image.disk)?.len())?;
+        lay_over(&ctx, &disk, spoil).with_context(|| format!("cannot spoil {}", self.name))?;
+        (image.dir, image.disk) = (dir, disk);
+        let bundle = signing::bundle(&image, signing::Who::Us)?;
+        Ok(Release { image, bundle, name: self.name })
+    }
+
+    /// Builds the image alone.
+    pub(crate) fn image(&self) -> Result<Built> {
+        image_of(&self.manifest()?, &format!("ledger-{}-{}", self.arch.name(), self.name))
+    }
+}
+
+/// Replaces the boot artefact in slot A of a disk.
+fn lay_over(ctx: &Context, path: &std::path::Path, spoil: Spoil) -> Result<()> {
+    let disk = Disk::open(path)?;
+    let slot = disk.slot(Role::SlotA)?.context("the disk has nothing in slot A")?;
+    let range = disk.range(disk.table.find(Role::SlotA).context("the disk has no slot A")?);
+    let old = slot.boot()?;
+    let boot = artefact(ctx, &old, spoil, slot.descriptor.arch)?;
+    let mut descriptor = slot.descriptor;
+    descriptor.boot.bytes = u64::try_from(boot.len())?;
+    descriptor.boot_digest = Digest::of(&boot).0;
+    let at = Descriptor::offset_in(range.bytes).context("the slot is too small")?;
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.write_all_at(&boot, range.offset + descriptor.boot.offset)?;
+    file.write_all_at(&descriptor.encode(), range.offset + at)?;
+    Ok(())
+}
+
+/// The boot artefact with the overlay as a further archive of its initramfs: the kernel unpacks one over the other.
+fn artefact(ctx: &Context, old: &[u8], spoil: Spoil, arch: Arch) -> Result<Vec<u8>> {
+    let uki = Uki::parse(old)?;
+    let mut tree = Tree::new();
+    tree.dir("spoil", 0o755)?;
+    tree.file(SHELL, 0o755, packages::busybox_of(ctx, arch)?)?;
+    spoil.overlay(&mut tree)?;
+    let mut initrd = uki.initrd()?.to_vec();
+    initrd.resize(initrd.len().next_multiple_of(4), 0);
+    cpio::write(&tree, 0, &mut initrd)?;
+    let release = String::from_utf8(uki.section(".osrel").unwrap_or_default().to_vec())?;
+    let parts = uki::Parts {
+        linux: uki.linux()?,
+        initrd: &initrd,
+        command_line: uki.command_line()?,
+        os_release: release.trim_end_matches('\0'),
+        uname: uki.uname()?,
+    };
+    Ok(uki::build(&packages::stub(ctx, arch)?, &parts)?)
+}

@@ -1,0 +1,103 @@
+//! Updates that go well, and machines that are disturbed meanwhile. Directly booted; `long` ones only on demand.
+
+#![expect(clippy::tests_outside_test_module, reason = "the whole crate is a test")]
+
+use anyhow::{Result, ensure};
+use coracle::{image::inspect::Disk, machine::Firmware};
+use coracle_format::{layout::Role, slot::Arch};
+use coracle_qemu_tests::{
+    Variant, Voyage,
+    voyage::{NEW, OLD},
+};
+use std::{fs::OpenOptions, os::unix::fs::FileExt as _};
+
+const DIRECT: Firmware = Firmware::Direct;
+
+fn new(arch: Arch) -> Variant {
+    Variant::new("v2", NEW, arch)
+}
+
+/// The whole of an update: one reboot, a trial, a commit, and the same again after a power cut.
+fn updates(firmware: Firmware, arch: Arch) -> Result<()> {
+    let mut voyage = Voyage::begin(firmware, arch, "update")?;
+    voyage.update(&new(arch).build()?)?;
+    voyage.starts("B", "on trial")?;
+    voyage.guest.phase("commit")?;
+    let (state, verdict, version) = voyage.slot("B")?;
+    ensure!((state.as_str(), version.as_str()) == ("good", NEW), "slot B is {state} {verdict:?} {version}");
+    ensure!(voyage.status()?["floors"]["version"] == NEW, "the version floor was not raised");
+    voyage.cut_power()?;
+    voyage.starts("B", "last good")
+}
+
+#[test]
+fn an_update_is_tried_and_kept_with_one_reboot() -> Result<()> {
+    updates(DIRECT, Arch::X86_64)
+}
+
+#[test]
+fn the_selector_starts_an_update_under_uefi() -> Result<()> {
+    updates(Firmware::Uefi, Arch::X86_64)
+}
+
+#[test]
+#[ignore = "long: two boots under emulated UEFI firmware of another architecture"]
+fn the_selector_starts_an_update_under_uefi_on_aarch64() -> Result<()> {
+    updates(Firmware::Uefi, Arch::Aarch64)
+}
+
+#[test]
+fn a_power_cut_during_the_trial_does_not_block_the_release() -> Result<()> {
+    let mut voyage = Voyage::begin(DIRECT, Arch::X86_64, "cut-in-trial")?;
+    voyage.update(&new(Arch::X86_64).build()?)?;
+    voyage.starts("B", "on trial")?;
+    voyage.guest.phase("root-mount")?;
+    voyage.cut_power()?;
+    voyage.starts("B", "on trial")?;
+    voyage.guest.phase("commit")?;
+    ensure!(voyage.slot("B")?.0 == "good", "the release was not kept");
+    Ok(())
+}
+
+fn meta(voyage: &Voyage) -> Result<Vec<u8>> {
+    Ok(Disk::open(&voyage.disk())?.read_partition(Role::Meta, 1 << 20)?)
+}
+
+#[test]
+#[ignore = "long: eleven boots"]
+fn ten_power_cycles_of_a_healthy_machine_change_nothing() -> Result<()> {
+    let mut voyage = Voyage::begin(DIRECT, Arch::X86_64, "ten-cycles")?;
+    let before = meta(&voyage)?;
+    for cycle in 1..=10 {
+        voyage.cut_power()?;
+        voyage.starts("A", "last good")?;
+        voyage.guest.phase("root-mount")?;
+        ensure!(meta(&voyage)? == before, "cycle {cycle} has changed the slot record");
+    }
+    voyage.guest.phase("container-ledger")?;
+    ensure!(
+        voyage.slot("A")? == ("good".to_owned(), None, OLD.to_owned()),
+        "slot A: {:?}",
+        voyage.slot("A")?
+    );
+    Ok(())
+}
+
+#[test]
+fn a_machine_without_a_slot_that_can_be_started_says_why_and_waits() -> Result<()> {
+    let mut voyage = Voyage::begin(DIRECT, Arch::X86_64, "no-slot")?;
+    voyage.guest.vm().cut_power();
+    let path = voyage.disk();
+    let disk = Disk::open(&path)?;
+    let file = OpenOptions::new().write(true).open(&path)?;
+    for partition in [Role::SlotA, Role::SlotB].iter().filter_map(|role| disk.table.find(*role)) {
+        let range = disk.range(partition);
+        // The descriptor is in the last block: without it there is nothing to start.
+        file.write_all_at(&[0xff; 4096], range.offset + range.bytes - 4096)?;
+    }
+    voyage.cut_power()?;
+    voyage.guest.line("coracle: slot A cannot be started:")?;
+    voyage.guest.line("coracle: no slot can be started")?;
+    voyage.guest.line("coracle: waiting")?;
+    Ok(())
+}
