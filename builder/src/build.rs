@@ -138,6 +138,12 @@ pub fn build(ctx: &Context, options: &Options) -> Result<Built> {
         record
     } else {
         locked.settle_files(options.lock)?;
+        if Record::read(&dir)?.is_some_and(|before| before.signed.is_some()) {
+            ctx.report.warn(format!(
+                "{} was signed for Secure Boot; the new one has to be signed again",
+                disk.display()
+            ));
+        }
         Build { ctx, manifest: &manifest, locked: &locked, binaries: &binaries, probe: options.probe }
             .run(&dir, key)?
     };

@@ -13,6 +13,7 @@ mod keys;
 mod lock;
 mod man;
 mod run;
+mod sign;
 mod vendor;
 mod verify;
 
@@ -68,6 +69,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Verb::Lock(verb) => lock::run(&ctx, &verb, global.format()),
         Verb::Vendor(verb) => vendor::run(&ctx, &verb),
         Verb::Keys(verb) => keys::run(&ctx, &verb, global.format()),
+        Verb::Sign(verb) => sign::run(&ctx, &verb, global.format()),
         Verb::Inspect(verb) => inspect::run(&verb, global.format()),
         Verb::Verify(verb) => verify::run(&ctx, &verb, global.format()),
         Verb::Bench(verb) => bench::run(&ctx, &verb, global.format()),

@@ -192,29 +192,58 @@ pub fn copy_disk(image: &Path, disk: &Path, bytes: u64) -> Result<()> {
     sparse::duplicate(image, disk, bytes)
 }
 
-fn uefi(tools: &ToolRoot, arch: Arch, options: &Options, disk: &Path) -> Result<Boot> {
-    let (package, vars, open, secure) = match arch {
-        Arch::X86_64 => {
-            ("ovmf", "OVMF/OVMF_VARS_4M.fd", "OVMF/OVMF_CODE_4M.fd", "OVMF/OVMF_CODE_4M.secboot.fd")
+/// The firmware's files in its package, below `usr/share`.
+struct FirmwareFiles {
+    package: &'static str,
+    vars: &'static str,
+    open: &'static str,
+    secure: &'static str,
+}
+
+impl FirmwareFiles {
+    const fn of(arch: Arch) -> Self {
+        match arch {
+            Arch::X86_64 => Self {
+                package: "ovmf",
+                vars: "OVMF/OVMF_VARS_4M.fd",
+                open: "OVMF/OVMF_CODE_4M.fd",
+                secure: "OVMF/OVMF_CODE_4M.secboot.fd",
+            },
+            Arch::Aarch64 => Self {
+                package: "qemu-efi-aarch64",
+                vars: "AAVMF/AAVMF_VARS.fd",
+                open: "AAVMF/AAVMF_CODE.no-secboot.fd",
+                secure: "AAVMF/AAVMF_CODE.secboot.fd",
+            },
         }
-        Arch::Aarch64 => (
-            "qemu-efi-aarch64",
-            "AAVMF/AAVMF_VARS.fd",
-            "AAVMF/AAVMF_CODE.no-secboot.fd",
-            "AAVMF/AAVMF_CODE.secboot.fd",
-        ),
-    };
+    }
+
+    fn find(&self, tools: &ToolRoot, name: &str) -> Result<PathBuf> {
+        tools.file(&format!("usr/share/{name}"), self.package)
+    }
+}
+
+/// Writes to `out` what firmware knows in which this certificate (DER), and nothing else, is enrolled: see
+/// [`Options::vars`].
+pub fn enrol(tools: &ToolRoot, image: &Built, certificate: &[u8], out: &Path) -> Result<()> {
+    let files = FirmwareFiles::of(image.arch());
+    let template = files.find(tools, files.vars)?;
+    let empty = fs::read(&template).doing("read", &template)?;
+    crate::files::replace(out, &crate::secure_boot::enrol(&empty, certificate)?)
+}
+
+fn uefi(tools: &ToolRoot, arch: Arch, options: &Options, disk: &Path) -> Result<Boot> {
+    let files = FirmwareFiles::of(arch);
     let (code, lock) = match options.firmware {
-        Firmware::UefiSecure => (secure, VarsLock::Firmware),
-        Firmware::Uefi | Firmware::Direct => (open, VarsLock::Open),
+        Firmware::UefiSecure => (files.secure, VarsLock::Firmware),
+        Firmware::Uefi | Firmware::Direct => (files.open, VarsLock::Open),
     };
-    let share = |name: &str| tools.file(&format!("usr/share/{name}"), package);
     let own = vars_of(disk);
     if !own.exists() {
-        let template = options.vars.clone().map_or_else(|| share(vars), Ok)?;
+        let template = options.vars.clone().map_or_else(|| files.find(tools, files.vars), Ok)?;
         fs::copy(&template, &own).doing("copy", &template)?;
     }
-    Ok(Boot::Uefi { code: share(code)?, vars: own, lock })
+    Ok(Boot::Uefi { code: files.find(tools, code)?, vars: own, lock })
 }
 
 /// How long the floor may take to say something under an accelerator that works.

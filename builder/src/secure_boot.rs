@@ -6,18 +6,24 @@
 //! authenticode  the digest of a PE file, and the place of its signature
 //! signature     PKCS#7 over that digest
 //! image         the selector and the boot artefact of a disk
+//! exchange      the two on their way to a signer elsewhere and back
+//! directory     what `coracle build` has made, signed, and its record
 //! variables     a UEFI variable store with the keys enrolled
 //! ```
 
 mod authenticode;
 mod der;
+mod directory;
+mod exchange;
 mod image;
 mod keys;
 mod signature;
 mod variables;
 
+pub use directory::{Origin, disk_in, sign_built};
+pub use exchange::{BOOT, SELECTOR};
 pub use image::{Parts, sign};
-pub use keys::{CERTIFICATE, KEY, Signer, create};
+pub use keys::{CERTIFICATE, KEY, Signer, certificate, create};
 pub use variables::enrol;
 
 use crate::error::{Error, Kind, Result};
@@ -53,6 +59,11 @@ pub fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
 /// Whether a PE file carries a signature, of whomever.
 pub fn is_signed(bytes: &[u8]) -> Result<bool> {
     Ok(executable(bytes)?.is_signed())
+}
+
+/// Whether two PE files are the same but for their signatures.
+pub fn same_program(one: &[u8], other: &[u8]) -> Result<bool> {
+    Ok(executable(one)?.digest() == executable(other)?.digest())
 }
 
 fn executable(bytes: &[u8]) -> Result<Executable<'_>> {

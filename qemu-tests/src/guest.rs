@@ -39,6 +39,8 @@ pub struct Setup {
     pub cmdline: String,
     /// Where its console goes; `None`: the usual place.
     pub log: Option<PathBuf>,
+    /// What its UEFI firmware knows at first; `None`: nothing.
+    pub vars: Option<PathBuf>,
     /// Where the parts of a machine that starts directly are put; `None`: beside the disk.
     pub dir: Option<PathBuf>,
 }
@@ -58,6 +60,7 @@ impl Setup {
             second_disk: None,
             cmdline: String::new(),
             log: None,
+            vars: None,
             dir: None,
         }
     }
@@ -89,6 +92,7 @@ impl Guest {
         options.second_disk.clone_from(&setup.second_disk);
         options.cmdline.clone_from(&setup.cmdline);
         options.dir.clone_from(&setup.dir);
+        options.vars.clone_from(&setup.vars);
         if let Some(dir) = &setup.dir {
             fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         }

@@ -1,13 +1,15 @@
 //! `build.json`: what was built from what, and whether it still stands.
 
-use super::{Boot, Build, Probe, local};
+use super::{Boot, Build, Probe, length, local};
 use crate::{
     bundle::BundleRecord,
     device::Programs,
     digest::{Digest, Hasher},
     error::{Doing as _, Error, Kind, Result},
     image::{disk::Written, slot::Payload},
+    secure_boot::Parts,
 };
+use coracle_format::slot::Descriptor;
 use coracle_manifests::{Lock, Manifest};
 use serde::{Deserialize, Serialize};
 use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
@@ -43,6 +45,10 @@ pub struct Record {
     /// The update beside the disk, if one was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<BundleRecord>,
+    /// Who has signed selector and boot artefact for Secure Boot, if anybody: the SHA-256 of the certificate, or
+    /// `elsewhere`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
     /// Stands for everything that went in.
     key: String,
     /// The disk as it was written: bytes, modification time in nanoseconds.
@@ -103,6 +109,7 @@ impl Record {
             },
             packages: package_list(&build.locked.lock).lines().map(str::to_owned).collect(),
             bundle: None,
+            signed: None,
             key: key.to_string(),
             disk: (0, 0),
         })
@@ -120,6 +127,24 @@ impl Record {
             return Ok(());
         }
         Self { bundle: Some(bundle), ..self.clone() }.write(dir)
+    }
+
+    /// Writes `build.json` beside the disk that has been signed.
+    pub(crate) fn store_signed(&self, dir: &Path, parts: &Parts, signed: String) -> Result<Self> {
+        let mut record = self.clone();
+        record.release = Digest::of(&parts.boot).to_string();
+        record.bytes.selector = length(&parts.selector);
+        record.bytes.payload = Descriptor::plan(self.bytes.root, self.bytes.tree, length(&parts.boot)).2;
+        record.bundle = None;
+        record.signed = Some(signed);
+        record.disk = stamp(&dir.join("disk.raw"))?;
+        record.write(dir)?;
+        Ok(record)
+    }
+
+    /// Whether the disk in `dir` is the one that was written.
+    pub(crate) fn fits(&self, dir: &Path) -> Result<bool> {
+        Ok(stamp(&dir.join("disk.raw"))? == self.disk)
     }
 
     fn write(&self, dir: &Path) -> Result<()> {
@@ -148,7 +173,7 @@ impl Record {
             return Ok(None);
         };
         let disk = dir.join("disk.raw");
-        let untouched = disk.is_file() && stamp(&disk)? == record.disk;
+        let untouched = disk.is_file() && record.fits(dir)?;
         Ok((untouched && record.key == key.to_string()).then_some(record))
     }
 }

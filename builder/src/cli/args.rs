@@ -1,7 +1,7 @@
 //! Every flag, in one place; help, man pages and completions are made from this.
 
 use crate::{
-    ctl::Address,
+    ctl::{Address, CONNECT_WITHIN},
     machine::Firmware,
     show::{Format, Verbosity},
     signer::Command,
@@ -73,8 +73,10 @@ pub enum Verb {
     Lock(Lock),
     /// Keep everything a lock names in a directory that serves as a mirror later
     Vendor(Vendor),
-    /// Make and list the keys that sign updates
+    /// Make and list keys: for updates, Secure Boot, operators
     Keys(Keys),
+    /// Sign what firmware starts, for Secure Boot
+    Sign(Sign),
     /// Show what is in a disk image or an update bundle
     Inspect(Inspect),
     /// Check an update bundle as a machine would
@@ -146,6 +148,12 @@ pub struct BuildBundle {
     /// Let the bundle replace versions up to this newer one: a signed downgrade
     #[arg(long, value_name = "VERSION", requires = "bundle", value_parser = version)]
     pub replaces: Option<Version>,
+    /// Sign selector and boot artefact for Secure Boot with this key (PEM), as `coracle sign` does
+    #[arg(long, value_name = "FILE", requires = "sign_cert")]
+    pub sign_key: Option<PathBuf>,
+    /// The certificate of that key (PEM)
+    #[arg(long, value_name = "FILE", requires = "sign_key")]
+    pub sign_cert: Option<PathBuf>,
 }
 
 fn version(text: &str) -> Result<Version, &'static str> {
@@ -170,6 +178,15 @@ pub enum KeysAction {
         /// The directory of keys
         #[arg(value_name = "DIR")]
         dir: PathBuf,
+    },
+    /// Make a key and a certificate for Secure Boot
+    SecureBoot {
+        /// The directory to make them in
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// Whose they are: what the firmware's menu shows
+        #[arg(long, value_name = "NAME", default_value = "coracle")]
+        name: String,
     },
     /// Make an operator's key for `coracle ctl` and print its public half
     Operator {
@@ -205,6 +222,30 @@ pub struct NewKeys {
     pub signer: Option<Command>,
 }
 
+/// `coracle sign`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("how").required(true).multiple(true))]
+pub struct Sign {
+    /// The directory that `coracle build` made
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The key that signs (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert", group = "how")]
+    pub key: Option<PathBuf>,
+    /// Its certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Leave the disk alone and write detached signatures to this directory
+    #[arg(long, value_name = "OUT", requires = "key")]
+    pub detached: Option<PathBuf>,
+    /// Write both programs to this directory, to be signed elsewhere
+    #[arg(long, value_name = "WORK", group = "how", conflicts_with_all = ["key", "import"])]
+    pub export: Option<PathBuf>,
+    /// Put both programs, signed elsewhere, or their detached signatures (.p7) from this directory onto the disk
+    #[arg(long, value_name = "WORK", group = "how", conflicts_with = "key")]
+    pub import: Option<PathBuf>,
+}
+
 /// `coracle verify`.
 #[derive(Debug, Args)]
 pub struct Verify {
@@ -222,9 +263,12 @@ pub struct Run {
     /// What to build
     #[command(flatten)]
     pub build: Build,
-    /// How the machine starts: through UEFI firmware, or with the kernel loaded directly
-    #[arg(long, value_name = "uefi|direct", default_value = "uefi")]
+    /// How the machine starts: through UEFI firmware (with Secure Boot), or with the kernel loaded directly
+    #[arg(long, value_name = "uefi|uefi-secure|direct", default_value = "uefi")]
     pub firmware: Firmware,
+    /// The certificate (PEM) that firmware with Secure Boot trusts, and no other
+    #[arg(long, value_name = "FILE")]
+    pub secure_boot_cert: Option<PathBuf>,
     /// Keep the machine's disk in this file: made from the image if there is none, else booted as it is
     #[arg(long, value_name = "FILE")]
     pub disk: Option<PathBuf>,
@@ -311,7 +355,7 @@ pub struct Ctl {
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
     /// How long to wait for the machine to answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = CONNECT_WITHIN.as_secs())]
     pub wait: u64,
     /// What to ask for
     #[command(subcommand)]

@@ -7,6 +7,7 @@ use crate::{
     context::Context,
     debian::{Freshness, Wish},
     error::Result,
+    secure_boot::{self, Origin},
     show::Format,
 };
 
@@ -19,7 +20,12 @@ pub(super) fn run(ctx: &Context, args: &args::BuildBundle, format: Format) -> Re
     });
     // Said before anything is built: it takes minutes to learn it afterwards.
     options.as_ref().map_or(Ok(()), bundle::Options::check)?;
-    let built = build(ctx, &args.build)?;
+    let signer = super::sign::signer(args.sign_key.as_deref().zip(args.sign_cert.as_deref()))?;
+    let mut built = build(ctx, &args.build)?;
+    if let Some(signer) = signer {
+        let record = secure_boot::sign_built(ctx, &built.dir, Origin::Key(&signer))?;
+        built.record = record.unwrap_or(built.record);
+    }
     super::say(format, "disk", &format!("{}\n", built.disk.display()))?;
     if let Some(options) = options {
         let path = bundle::write(ctx, &built, &options)?;

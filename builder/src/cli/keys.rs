@@ -20,6 +20,7 @@ pub(super) fn run(ctx: &Context, args: &args::Keys, format: Format) -> Result<()
     match &args.action {
         args::KeysAction::New(new) => create(ctx, new, format),
         args::KeysAction::List { dir } => list(dir, format),
+        args::KeysAction::SecureBoot { dir, name } => secure_boot(ctx, (dir, name), format),
         args::KeysAction::Operator { file } => operator(file, format),
     }
 }
@@ -101,6 +102,17 @@ fn as_json(line: &Line, root: &Root, expires: &str) -> String {
         "root_version": root.version(), "file": line.file,
     });
     format!("{value}\n")
+}
+
+fn secure_boot(ctx: &Context, (dir, name): (&Path, &str), format: Format) -> Result<()> {
+    let (key, certificate) = crate::secure_boot::create(dir, name)?;
+    ctx.report.info(format!(
+        "keep {} secret; enrol {} in the machine's firmware",
+        key.display(),
+        certificate.display()
+    ));
+    super::say(format, "secure-boot-key", &format!("{}\n", key.display()))?;
+    super::say(format, "secure-boot-certificate", &format!("{}\n", certificate.display()))
 }
 
 fn operator(file: &Path, format: Format) -> Result<()> {

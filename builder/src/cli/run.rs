@@ -8,6 +8,7 @@ use crate::{
     error::{Doing as _, Error, Kind, Result},
     launch,
     machine::{Firmware, Forward, Outside, Phase, Protocol, Spec, Vm, console::Polled, vm::Stopped},
+    secure_boot,
     show::Format,
 };
 use std::{
@@ -23,6 +24,7 @@ const POWER_OFF: Duration = Duration::from_mins(1);
 const GLANCE: Duration = Duration::from_millis(200);
 
 pub(super) fn run(ctx: &Context, args: &args::Run, format: Format) -> Result<()> {
+    let certificate = trusted(args)?;
     let image = super::build::build(ctx, &args.build)?;
     let tools = image.qemu(ctx, &source(&args.build.source))?;
     let mut options = launch::Options::new(&image);
@@ -38,12 +40,18 @@ pub(super) fn run(ctx: &Context, args: &args::Run, format: Format) -> Result<()>
         .tempdir_in(&image.dir)
         .doing("create a directory in", &image.dir)?;
     options.dir = Some(dir.path().to_owned());
+    if let Some(certificate) = &certificate {
+        let vars = dir.path().join("enrolled.fd");
+        launch::enrol(&tools, &image, certificate, &vars)?;
+        options.vars = Some(vars);
+    }
     let bytes = args.disk_size.map(|mib| mib.saturating_mul(1 << 20));
     options.disk_bytes = bytes.unwrap_or(options.disk_bytes);
     let mut spec = match &args.disk {
         None => launch::prepare(ctx, &tools, &image, &options, dir.path())?,
         Some(disk) => {
             keep_disk(ctx, &image, &options, (disk, bytes))?;
+            certificate.as_deref().map_or(Ok(()), |certificate| knows(disk, certificate))?;
             launch::reuse(ctx, &tools, &image, &options, disk)?
         }
     };
@@ -59,6 +67,38 @@ pub(super) fn run(ctx: &Context, args: &args::Run, format: Format) -> Result<()>
         ctx.report.info(format!("boot chart: {}", path.display()));
     }
     session.finish(ctx, ended)
+}
+
+/// The certificate that the machine's firmware shall trust.
+fn trusted(args: &args::Run) -> Result<Option<Vec<u8>>> {
+    match (args.firmware, &args.secure_boot_cert) {
+        (Firmware::UefiSecure, Some(path)) => secure_boot::certificate(path).map(Some),
+        (Firmware::Uefi | Firmware::Direct, None) => Ok(None),
+        (Firmware::UefiSecure, None) => {
+            Err(Error::new(Kind::Usage, "it is not known whose signatures the firmware shall accept").hint(
+                "name the certificate: --secure-boot-cert secure-boot.crt, as `coracle keys secure-boot DIR` makes it",
+            ))
+        }
+        (Firmware::Uefi | Firmware::Direct, Some(_)) => {
+            let message = format!("a machine with --firmware {} looks at no certificate", args.firmware);
+            Err(Error::new(Kind::Usage, message).hint("add --firmware uefi-secure"))
+        }
+    }
+}
+
+/// An error if the firmware of a kept machine was set up without this certificate: it would not enforce what is asked.
+fn knows(disk: &Path, certificate: &[u8]) -> Result<()> {
+    let vars = launch::vars_of(disk);
+    if !vars.exists() {
+        return Ok(());
+    }
+    let stored = std::fs::read(&vars).doing("read", &vars)?;
+    if stored.windows(certificate.len()).any(|window| window == certificate) {
+        return Ok(());
+    }
+    let message = format!("the certificate is not enrolled in the firmware of {}", disk.display());
+    Err(Error::new(Kind::Usage, message)
+        .hint(format!("delete {} to set its firmware up anew", vars.display())))
 }
 
 /// Sees to it that there is a disk at `path`, at least `bytes` long.

@@ -21,7 +21,7 @@ pub(super) fn run(ctx: &Context, args: &args::Verify, format: Format) -> Result<
     let (verified, index) = opened.verify(&root, Some(keys::now()))?;
     let shown = shown(&opened, &index, Some(&verified))?;
     opened.check_parts(ctx, &index)?;
-    print(&args.bundle, shown, format)
+    print(&args.bundle, &shown, format)
 }
 
 /// Whether a file begins as a bundle does.
@@ -37,7 +37,7 @@ pub(super) fn inspect(path: &Path, format: Format) -> Result<()> {
     let index = Index::parse(&opened.index).map_err(|why| {
         Error::new(Kind::Hostile, format!("cannot read the index of {}", path.display())).because(why)
     })?;
-    print(path, shown(&opened, &index, None)?, format)
+    print(path, &shown(&opened, &index, None)?, format)
 }
 
 /// What is printed: a table of the parts, then names and values.
@@ -116,7 +116,7 @@ fn row(index: &Index, part: Part) -> Vec<String> {
     ]
 }
 
-fn print(path: &Path, shown: Shown, format: Format) -> Result<()> {
+fn print(path: &Path, shown: &Shown, format: Format) -> Result<()> {
     let text = match format {
         Format::Json => format!("{}\n", shown.json),
         Format::Human => {

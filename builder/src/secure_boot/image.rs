@@ -67,6 +67,7 @@ fn write(path: &Path, bytes: u64, parts: &Parts) -> Result<()> {
     let seed = Digest::of(&parts.selector);
     disk.write_within(&esp, 0, &esp::build(parts.arch, &parts.selector, &seed)?).map_err(failed)?;
     let mut descriptor = descriptor(path)?;
+    let before = descriptor.boot.bytes;
     descriptor.boot.bytes = u64::try_from(parts.boot.len()).unwrap_or(u64::MAX);
     descriptor.boot_digest = Digest::of(&parts.boot).0;
     let encoded = descriptor.encode();
@@ -74,6 +75,10 @@ fn write(path: &Path, bytes: u64, parts: &Parts) -> Result<()> {
         Error::new(Kind::TooLarge, "the signed boot artefact does not fit into its slot").because(why)
     })?;
     disk.write_within(&slot, descriptor.boot.offset, &parts.boot).map_err(failed)?;
+    // A shorter signature than before leaves nothing of the longer one.
+    let rest = usize::try_from(before.saturating_sub(descriptor.boot.bytes)).unwrap_or(0);
+    let end = descriptor.boot.offset.saturating_add(descriptor.boot.bytes);
+    disk.write_within(&slot, end, &vec![0; rest]).map_err(failed)?;
     let at = Descriptor::offset_in(slot.bytes).unwrap_or(0);
     disk.write_within(&slot, at, &encoded).map_err(failed)?;
     let found = meta::read(&disk, &record_at).map_err(failed)?;

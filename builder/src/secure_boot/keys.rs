@@ -1,6 +1,7 @@
 //! A key that signs what firmware starts, and its certificate. Firmware knows RSA with SHA-256 (UEFI 2.10, §32.5).
 
 use super::der;
+use crate::digest::Digest;
 use crate::error::{Doing as _, Error, Kind, Result};
 use ring::{rand::SystemRandom, rsa::KeyPair, signature::RSA_PKCS1_SHA256};
 use rsa::pkcs8::EncodePrivateKey as _;
@@ -106,6 +107,11 @@ impl Signer {
         &self.certificate
     }
 
+    /// SHA-256 of the certificate: how other tools name it.
+    pub fn fingerprint(&self) -> String {
+        Digest::of(&self.certificate).to_string()
+    }
+
     pub(super) fn issuer_and_serial(&self) -> (&[u8], &[u8]) {
         (&self.issuer, &self.serial)
     }
@@ -120,7 +126,7 @@ impl Signer {
 }
 
 /// The certificate in a PEM file, as DER.
-pub(super) fn certificate(path: &Path) -> Result<Vec<u8>> {
+pub fn certificate(path: &Path) -> Result<Vec<u8>> {
     let der = CertificateDer::from_pem_slice(&read(path)?).map_err(|error| {
         let message = format!("cannot use {}: it holds no certificate in PEM ({error})", path.display());
         Error::new(Kind::Usage, message)
