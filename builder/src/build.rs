@@ -399,7 +399,7 @@ impl Build<'_> {
         let parts = uki::Parts {
             linux: &linux,
             initrd: &initrd,
-            command_line: &self.command_line(&verity.argument()),
+            command_line: &self.command_line(&verity.argument(), modules),
             os_release: &root::os_release(
                 self.manifest.image.name.as_str(),
                 self.manifest.image.version.as_str(),
@@ -440,7 +440,7 @@ impl Build<'_> {
     }
 
     /// The signed command line. Panics, oopses, lockups and hung tasks become reboots.
-    fn command_line(&self, verity: &str) -> String {
+    fn command_line(&self, verity: &str, modules: &ModuleSet) -> String {
         let (console, memory) = match arch_of(self.manifest) {
             Arch::X86_64 => ("ttyS0", LAST_WORDS_X86_64),
             Arch::Aarch64 => ("ttyAMA0", LAST_WORDS_AARCH64),
@@ -448,6 +448,10 @@ impl Build<'_> {
         let mut line = format!(
             "{verity} console={console} loglevel=6 printk.devkmsg=on {TABLES} {HANGS} {LAST_WORDS} {memory}"
         );
+        // The selector may start this watchdog before the kernel: the release has its driver, and goes on feeding it.
+        if modules.early.iter().any(|module| module.name == "i6300esb") {
+            line.push_str(" coracle.watchdog=i6300esb");
+        }
         for args in [&self.manifest.kernel.args] {
             if !args.is_empty() {
                 line.push(' ');
