@@ -20,7 +20,7 @@ use std::{
 };
 
 /// How long [`Client::connect`] waits for a machine to answer.
-pub const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(20);
 /// How often the hello is repeated: a machine that has just started may have missed it.
 const HELLO_AGAIN: Duration = Duration::from_secs(1);
 /// A machine at work says so more often than this.

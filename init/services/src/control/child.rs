@@ -51,6 +51,13 @@ pub(super) fn run(
     ended
 }
 
+/// The client's line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Open,
+    Cut,
+}
+
 struct Relay {
     child: Child,
     ended: OwnedFd,
@@ -121,24 +128,28 @@ impl Relay {
             {
                 return Ok(Ended::Stalled);
             }
-            self.wait(channel)?;
+            if self.wait(channel)? == Line::Cut {
+                return Ok(Ended::Gone);
+            }
         }
     }
 
-    fn wait(&self, channel: &Channel) -> io::Result<()> {
-        let mut fds = vec![PollFd::new(&self.ended, PollFlags::IN)];
+    fn wait(&self, channel: &Channel) -> io::Result<Line> {
+        let room = if self.queue.len() < QUEUE_BYTES { PollFlags::IN } else { PollFlags::empty() };
+        let mut fds =
+            vec![PollFd::from_borrowed_fd(channel.fd(), room), PollFd::new(&self.ended, PollFlags::IN)];
         for fd in self.outputs.iter().filter_map(|(_, fd)| fd.as_ref()) {
             fds.push(PollFd::new(fd, PollFlags::IN));
-        }
-        if self.queue.len() < QUEUE_BYTES {
-            fds.push(PollFd::from_borrowed_fd(channel.fd(), PollFlags::IN));
         }
         if let Some(stdin) = &self.stdin
             && !self.queue.is_empty()
         {
             fds.push(PollFd::new(stdin, PollFlags::OUT));
         }
-        wait_for(&mut fds, Duration::from_secs(ALIVE_SECONDS).saturating_sub(self.told.1.elapsed()))
+        wait_for(&mut fds, Duration::from_secs(ALIVE_SECONDS).saturating_sub(self.told.1.elapsed()))?;
+        // What a client that is gone has sent before is of no use to anybody.
+        let cut = fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR);
+        Ok(if cut { Line::Cut } else { Line::Open })
     }
 
     /// Takes what the client has sent.
