@@ -3,6 +3,10 @@
 //! A file of `key=value` lines on `state`, written right before arming. It names the release it was taken for: one that
 //! was taken for another release says nothing.
 
+mod surveyor;
+
+pub use surveyor::{COMMAND, Surveyor, run};
+
 use crate::gate::{self, Health, Places};
 use coracle_block::{PathError, read_limited, replace_file};
 use coracle_format::device::DeviceConfig;
@@ -33,7 +37,8 @@ pub fn of_check(name: &str) -> String {
 }
 
 /// Looks at every container and check of the running system and writes down which are healthy, for the trial of
-/// `release`. Call it right before arming. It takes as long as the slowest check, a few times over if that fails.
+/// `release`. Right before arming is the time for it, with the machine's network: see [`Surveyor`]. It takes as long as
+/// the slowest check, a few times over if that fails.
 pub fn take(config: &DeviceConfig, release: &Release) -> Result<(), PathError> {
     let health = gate::survey(config, &Places::default());
     store(Path::new(PATH), &health, release)

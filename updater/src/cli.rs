@@ -43,6 +43,7 @@ fn dispatch(parsed: Parsed, report: &mut Report<'_>) -> Result<Exit> {
     match parsed.command {
         Command::Help => report.data(HELP)?,
         Command::Gate => return crate::gate::run(),
+        Command::Survey => return crate::baseline::run(&Image::load()?.config),
         Command::Fetch(arguments) => return crate::fetch::run(&arguments),
         Command::Status => {
             let image = Image::load()?;

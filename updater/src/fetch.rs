@@ -42,7 +42,8 @@ pub fn run(arguments: &[String]) -> Result<Exit> {
     // Certificates are in the program: nothing is read from here on but what resolves names.
     let agent = stream::agent(clock, &Patience::default())?;
     confine().map_err(|kept| Error::new(Kind::Internal, kept.to_string()).because(kept.source))?;
-    answer(&Stream::new(agent, url, rate, Patience::default()))
+    answer(&Stream::new(agent, url, rate, Patience::default()));
+    Ok(Exit::Done)
 }
 
 fn confine() -> Result<(), coracle_sandbox::Kept> {
@@ -52,7 +53,7 @@ fn confine() -> Result<(), coracle_sandbox::Kept> {
 }
 
 /// Answers one request after the other; a newer one ends the answer to the one before.
-fn answer(stream: &Stream) -> Result<Exit> {
+fn answer(stream: &Stream) {
     let (sender, requests) = mpsc::channel();
     // Reading blocks, so it has a thread of its own. It ends, and with it the process, when the writer is gone.
     thread::spawn(move || {
@@ -72,7 +73,6 @@ fn answer(stream: &Stream) -> Result<Exit> {
             Err(_) => None,
         };
     }
-    Ok(Exit::Done)
 }
 
 /// Sends the file from the requested offset on. Gives the request that came meanwhile, if one did.

@@ -9,6 +9,7 @@ pub mod executor;
 pub mod fetch;
 pub mod gate;
 pub mod isolation;
+mod own;
 pub mod pace;
 pub mod report;
 pub mod source;

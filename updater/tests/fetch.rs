@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// What is served: bytes whose place can be told.
+/// What is copy: bytes whose place can be told.
 fn file(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|index| u8::try_from((index * 7 + index / 251) % 251).unwrap()).collect()
 }
@@ -108,13 +108,13 @@ fn why(error: &SourceError) -> String {
 #[test]
 fn a_connection_that_is_cut_twenty_times_costs_five_percent_at_most() {
     let bytes = file(4 << 20);
-    let served = bytes.clone();
+    let copy = bytes.clone();
     let piece = bytes.len() / 20;
     let server = serve(move |asked, send| {
-        let (head, from) = head(asked, served.len());
-        let end = if asked.nth < 20 { (from + piece).min(served.len()) } else { served.len() };
+        let (head, from) = head(asked, copy.len());
+        let end = if asked.nth < 20 { (from + piece).min(copy.len()) } else { copy.len() };
         if send(head.as_bytes()) {
-            send(&served[from..end]);
+            send(&copy[from..end]);
         }
     });
     assert!(fetch(&server.url, 0).unwrap() == bytes);
@@ -126,10 +126,10 @@ fn a_connection_that_is_cut_twenty_times_costs_five_percent_at_most() {
 #[test]
 fn a_transfer_begins_where_it_is_asked_to() {
     let bytes = file(100_000);
-    let served = bytes.clone();
+    let copy = bytes.clone();
     let server = serve(move |asked, send| {
-        let (head, from) = head(asked, served.len());
-        send(&[head.as_bytes(), &served[from..]].concat());
+        let (head, from) = head(asked, copy.len());
+        send(&[head.as_bytes(), &copy[from..]].concat());
     });
     assert!(fetch(&server.url, 70_000).unwrap() == bytes[70_000..]);
 }
@@ -137,11 +137,11 @@ fn a_transfer_begins_where_it_is_asked_to() {
 #[test]
 fn a_server_without_ranges_is_read_from_the_start() {
     let bytes = file(200_000);
-    let served = bytes.clone();
+    let copy = bytes.clone();
     let server = serve(move |asked, send| {
-        let (head, _) = head(&Asked { nth: asked.nth, from: None }, served.len());
-        let end = if asked.nth == 0 { 150_000 } else { served.len() };
-        send(&[head.as_bytes(), &served[..end]].concat());
+        let (head, _) = head(&Asked { nth: asked.nth, from: None }, copy.len());
+        let end = if asked.nth == 0 { 150_000 } else { copy.len() };
+        send(&[head.as_bytes(), &copy[..end]].concat());
     });
     assert!(fetch(&server.url, 0).unwrap() == bytes);
 }
@@ -220,10 +220,10 @@ fn a_server_that_recovers_is_waited_for() {
 #[test]
 fn the_helper_process_serves_one_stream_after_another() {
     let bytes = file(1 << 20);
-    let served = bytes.clone();
+    let copy = bytes.clone();
     let server = serve(move |asked, send| {
-        let (head, from) = head(asked, served.len());
-        send(&[head.as_bytes(), &served[from..]].concat());
+        let (head, from) = head(asked, copy.len());
+        send(&[head.as_bytes(), &copy[from..]].concat());
     });
     let program = Path::new(env!("CARGO_BIN_EXE_coracle-update"));
     let mut source = HttpSource::with_program(program, &server.url, 0).unwrap();

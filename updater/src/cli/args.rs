@@ -58,6 +58,8 @@ pub(super) enum Command {
     History,
     /// Started by PID 1 on a trial: waits for health, then commits.
     Gate,
+    /// Started by `apply`: takes the baseline of health.
+    Survey,
     /// Started by `apply`: the part that speaks to the network.
     Fetch(Vec<String>),
 }
@@ -124,6 +126,7 @@ impl Words {
             "retry" => Command::Retry { release: operand() },
             "history" => Command::History,
             "gate" => Command::Gate,
+            crate::baseline::COMMAND => Command::Survey,
             other => return Err(usage(format!("unknown command {other}"))),
         };
         if let Some(more) = plain.next() {

@@ -2,13 +2,14 @@
 
 use super::Image;
 use super::progress::Shown;
+use crate::baseline::Surveyor;
 use crate::engine::{Ask, Job};
 use crate::error::{Error, Kind, Result};
 use crate::executor::{Executor, LEFTOVERS_PATH, Settings, trusted_time};
 use crate::report::{Object, Report, Style, hex, short};
-use crate::{baseline, isolation, source};
-use coracle_block::{Access, Doing, PathError, read_limited};
-use coracle_format::device::{Gate, TRUST_ROOT_PATH};
+use crate::{isolation, source};
+use coracle_block::{Access, Doing, read_limited};
+use coracle_format::device::TRUST_ROOT_PATH;
 use coracle_slots::Release;
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -66,9 +67,14 @@ fn run(image: &Image, place: &str, ask: Ask, report: &mut Report<'_>) -> Result<
         Error::from(error).hint("the image names no root of trust: its manifest needs `root` in [update]")
     })?;
     let mut source = source::of(place, image.update.download_rate)?;
+    // Always: the release that comes may be the one that says "no worse".
+    let surveyor = match ask {
+        Ask::Check => None,
+        Ask::Apply => Some(Surveyor::start()?),
+    };
     isolation::leave_network()?;
     let floors = [image.config.clock.floor, executor.record()?.floors().released];
-    let survey = |release: &Release| -> Result<(), PathError> { baseline::take(&image.config, release) };
+    let survey = |release: &Release| surveyor.as_ref().map_or(Ok(()), |surveyor| surveyor.take(release));
     let settings = Settings {
         image: &image.config.image_name,
         arch: Image::arch(),
@@ -76,7 +82,7 @@ fn run(image: &Image, place: &str, ask: Ask, report: &mut Report<'_>) -> Result<
         now: trusted_time(&floors),
         write_rate: image.update.write_rate,
         leftovers: Some(Path::new(LEFTOVERS_PATH)),
-        survey: (image.update.gate == Gate::NoWorse).then_some(&survey),
+        survey: Some(&survey),
     };
     executor.update(ask, &mut *source, &settings, &mut Shown::new(report))
 }

@@ -150,7 +150,7 @@ impl Transfer<'_> {
             Err(error) => return Ok(Step::Passing(error.to_string())),
         };
         let (speed, wait) = pace.count(read, Instant::now());
-        thread::sleep(wait);
+        rest(wait);
         let bytes = u64::try_from(read).unwrap_or(u64::MAX);
         self.offset = self.offset.saturating_add(bytes);
         self.since_failure = self.since_failure.saturating_add(bytes);
@@ -170,7 +170,7 @@ impl Transfer<'_> {
         }
         let response = match request.call() {
             Ok(response) => response,
-            Err(error) => return self.failed_request(error),
+            Err(error) => return self.failed_request(&error),
         };
         let header = |name: &str| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned)
@@ -198,16 +198,30 @@ impl Transfer<'_> {
         Ok(Step::Read(0))
     }
 
-    fn failed_request(&self, error: ureq::Error) -> Result<Step, SourceError> {
+    fn failed_request(&self, error: &ureq::Error) -> Result<Step, SourceError> {
         use ureq::Error as E;
         match error {
             E::BadUri(_) | E::TooManyRedirects | E::RequireHttpsOnly(_) | E::LargeResponseHeader(..) => {
                 Err(self.error(Kind::Network, &error.to_string()))
             }
-            E::Io(ref cause) if is_certificate(cause) => Err(self
+            E::Io(cause) if is_certificate(cause) => Err(self
                 .error(Kind::Network, &error.to_string())
                 .hint("the server's certificate is not one of a public authority for this name; http:// works as well, for what is fetched is verified by its signatures")),
-            _ => Ok(Step::Passing(error.to_string())),
+            E::StatusCode(_)
+            | E::Http(_)
+            | E::Protocol(_)
+            | E::Io(_)
+            | E::Timeout(_)
+            | E::HostNotFound
+            | E::RedirectFailed
+            | E::InvalidProxyUrl
+            | E::ConnectionFailed
+            | E::BodyExceedsLimit(_)
+            | E::Tls(_)
+            | E::ConnectProxyFailed(_)
+            | E::TlsRequired
+            | E::Other(_)
+            | _ => Ok(Step::Passing(error.to_string())),
         }
     }
 
@@ -225,7 +239,7 @@ impl Transfer<'_> {
                 .hint("what has come so far is kept: the next attempt goes on from there"));
         }
         let doubled = 1_u32.checked_shl(self.failures - 1).unwrap_or(u32::MAX);
-        thread::sleep(self.stream.patience.pause.saturating_mul(doubled).min(PAUSE_MAX));
+        rest(self.stream.patience.pause.saturating_mul(doubled).min(PAUSE_MAX));
         Ok(())
     }
 
@@ -234,6 +248,12 @@ impl Transfer<'_> {
         let at = if self.offset > 0 { format!("{why} (after byte {})", self.offset) } else { why.to_owned() };
         SourceError::new(kind, message).because(io::Error::other(at))
     }
+}
+
+/// A limit on speed, and a pause between attempts.
+#[expect(clippy::disallowed_methods, reason = "nothing is waited for but time")]
+fn rest(duration: Duration) {
+    thread::sleep(duration);
 }
 
 fn is_certificate(error: &io::Error) -> bool {

@@ -9,7 +9,7 @@ use crate::source::SourceError;
 use std::io::{self, Read};
 
 /// Most bytes of a payload.
-pub const PAYLOAD_BYTES_MAX: usize = 32 << 10;
+pub const PAYLOAD_BYTES_MAX: usize = 16 << 10;
 /// Says to the helper that the machine's clock is right.
 pub const CLOCK_SET: &str = "set";
 /// Says to the helper that the machine's clock may be wrong.

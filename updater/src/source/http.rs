@@ -3,12 +3,11 @@
 use super::{Source, SourceError};
 use crate::error::Kind;
 use crate::fetch::wire::{self, PAYLOAD_BYTES_MAX, Received, Request};
+use crate::own;
 use std::io::{self, Read, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
-/// This very program.
-const OWN_PROGRAM: &str = "/proc/self/exe";
 /// What the clock service publishes.
 const CLOCK_STATUS: &str = "/run/coracle/status/clock";
 /// Longest status file that is read.
@@ -32,7 +31,7 @@ struct Helper {
 impl HttpSource {
     /// The file at `url`, taken at `rate` bytes per second at most; 0: no limit.
     pub fn new(url: &str, rate: u64) -> Result<Self, SourceError> {
-        Self::with_program(Path::new(OWN_PROGRAM), url, rate)
+        Self::with_program(Path::new(own::PROGRAM), url, rate)
     }
 
     /// With `coracle-update` at another place.
@@ -44,15 +43,8 @@ impl HttpSource {
         let clock = if clock_is_set() { wire::CLOCK_SET } else { wire::CLOCK_UNSET };
         let failed =
             |error| SourceError::new(Kind::Internal, "cannot start the process that fetches").because(error);
-        let mut child = Command::new(program)
-            .args(["fetch", url, &rate.to_string(), clock])
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .map_err(failed)?;
+        let arguments = ["fetch", url, &rate.to_string(), clock];
+        let mut child = own::start(program, &arguments, Stdio::piped()).map_err(failed)?;
         let pipes = (child.stdin.take(), child.stdout.take());
         let (Some(requests), Some(answers)) = pipes else {
             return Err(failed(io::Error::other("it has no pipes")));
