@@ -78,28 +78,28 @@ fn a_missing_container_runtime() -> Result<()> {
 #[test]
 #[ignore = "long: the same path as a gate that was stopped"]
 fn a_health_gate_that_ends() -> Result<()> {
-    spoiled_falls_back("gate-ends", Spoil::GateEnds, "gate")
+    spoiled_falls_back("gate-ends", Spoil::GateEnds, "health gate ended")
 }
 
 #[test]
 fn a_stopped_updater() -> Result<()> {
-    spoiled_falls_back("gate-stopped", Spoil::GateStopped, "gate")
+    spoiled_falls_back("gate-stopped", Spoil::GateStopped, "health gate ended")
 }
 
 #[test]
 #[ignore = "long: three starts"]
 fn a_first_process_that_ends() -> Result<()> {
-    spoiled_falls_back("init-ends", Spoil::InitEnds, "no-verdict")
+    spoiled_falls_back("init-ends", Spoil::InitEnds, "no verdict")
 }
 
 #[test]
 #[ignore = "long: three starts"]
 fn a_kernel_that_panics_before_its_first_process_works() -> Result<()> {
-    spoiled_falls_back("early-panic", Spoil::KernelPanics, "no-verdict")
+    spoiled_falls_back("early-panic", Spoil::KernelPanics, "no verdict")
 }
 
 #[test]
 #[ignore = "long: three starts, each of which the watchdog ends"]
 fn an_initramfs_that_hangs() -> Result<()> {
-    spoiled_falls_back("init-hangs", Spoil::InitHangs, "no-verdict")
+    spoiled_falls_back("init-hangs", Spoil::InitHangs, "no verdict")
 }

@@ -29,6 +29,18 @@ struct Seen {
     slot: Option<String>,
     root: bool,
     kept: Option<u64>,
+    /// The release has been committed since its start.
+    committed: bool,
+}
+
+impl Seen {
+    /// Waits for the commit, unless it was there already: the container may say what it has kept before that or after.
+    fn commit(&self, guest: &mut Guest) -> Result<()> {
+        if !self.committed {
+            guest.phase("commit")?;
+        }
+        Ok(())
+    }
 }
 
 /// A disk that a cut has left.
@@ -85,14 +97,14 @@ impl Left<'_> {
             return Ok(());
         }
         if outcome.slot.as_ref().is_some_and(|slot| slot.contains("trial")) {
-            guest.phase("commit").context("the trial that was cut")?;
+            seen.commit(&mut guest).context("the trial that was cut")?;
         }
         let next = &self.campaign.releases[2];
         let order = self.campaign.server.order(&guest, next);
         order.carry_out().context("the next update")?;
         let mut after = Seen::default();
         up(&mut guest, &mut after, seen.kept.unwrap_or(0)).context("after the next update")?;
-        guest.phase("commit").context("the next update")?;
+        after.commit(&mut guest).context("the next update")?;
         ensure!(
             after.slot.as_ref().is_some_and(|slot| slot.contains("trial")),
             "the next update was applied, but another slot was started: {:?}",
@@ -140,7 +152,10 @@ fn up(guest: &mut Guest, seen: &mut Seen, acknowledged: u64) -> Result<()> {
                     bail!("phase {} failed: {why}", phase.name)
                 }
                 Some(_) => {}
-                None => seen.root |= phase.name == "root-mount",
+                None => {
+                    seen.root |= phase.name == "root-mount";
+                    seen.committed |= phase.name == "commit";
+                }
             }
         }
         if let Some(Line::Kept { records, sha256 }) = Line::parse(&line) {
