@@ -56,6 +56,7 @@ fn a_crash_looping_container() -> Result<()> {
 }
 
 #[test]
+#[ignore = "long: the same as under UEFI"]
 fn a_failing_health_check() -> Result<()> {
     falls_back(Firmware::Direct, &declared("sick", SICK), "unhealthy")
 }
