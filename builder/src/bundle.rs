@@ -37,7 +37,7 @@ use std::{
 /// The file beside `disk.raw`.
 pub const FILE_NAME: &str = "update.bundle";
 /// Changes whenever the same disk would give other frames.
-const STEPS_VERSION: &[u8] = b"coracle bundle steps 0";
+const STEPS_VERSION: &[u8] = b"coracle bundle steps 1";
 /// How long the targets metadata of a bundle is good for a machine that knows the time, from the date of the release.
 /// It bounds when an update may start, nothing else.
 const LIFETIME_SECONDS: u64 = 10 * 366 * 86_400;
@@ -104,13 +104,13 @@ pub fn write(ctx: &Context, built: &Built, options: &Options) -> Result<PathBuf>
     let path = built.dir.join(FILE_NAME);
     if let Some(record) = current(&path, &packed, &release, &trust)? {
         ctx.report.info(format!("{} is up to date", path.display()));
-        built.record.store_bundle(&built.dir, record)?;
+        build::Record::store_bundle(&built.dir, record)?;
         return Ok(path);
     }
     let metadata = trust.sign(ctx, &release, &packed.index)?;
     let record = assemble(ctx, &path, &packed, &metadata, &trust.shipped)?;
     ctx.report.info(format!("{}  ({})", path.display(), show::bytes(record.bytes)));
-    built.record.store_bundle(&built.dir, record)?;
+    build::Record::store_bundle(&built.dir, record)?;
     Ok(path)
 }
 

@@ -12,6 +12,7 @@ mod mutate;
 mod packages;
 mod scratch;
 mod seal;
+mod update;
 mod wire;
 
 pub use mutate::Mutator;
@@ -41,6 +42,8 @@ pub const ALL: &[Parser] = &[
     Parser { name: "kernel_words", parse: device::kernel_words, seeds: device::kernel_words_seeds },
     Parser { name: "ipc", parse: wire::ipc, seeds: wire::ipc_seeds },
     Parser { name: "control", parse: wire::control, seeds: wire::control_seeds },
+    Parser { name: "bundle", parse: update::bundle, seeds: update::bundle_seeds },
+    Parser { name: "trust", parse: update::trust, seeds: update::trust_seeds },
     Parser { name: "dhcp", parse: wire::dhcp, seeds: wire::dhcp_seeds },
     Parser { name: "sntp", parse: wire::sntp, seeds: wire::sntp_seeds },
     Parser { name: "netlink", parse: wire::netlink, seeds: wire::netlink_seeds },

@@ -13,6 +13,7 @@ use coracle::{
     machine::Phase,
 };
 use coracle_format::{
+    bundle::{Index, Metadata},
     control, device,
     gpt::{Geometry, Place, Table},
     slot::Descriptor,
@@ -20,6 +21,7 @@ use coracle_format::{
 use coracle_manifests::Lock;
 use coracle_qemu_tests::parsers::{self, Mutator, Parser};
 use coracle_services::{clock, ipc, network};
+use coracle_trust::{Role, document::Document, root::Root};
 use std::{
     panic::{self, AssertUnwindSafe},
     time::{Duration, Instant},
@@ -101,6 +103,12 @@ fn seeds_get_past_the_first_checks_of_their_parsers() {
         let mut reader = control::Reader::new();
         reader.push(seed);
         reader.take().is_some() || control::Request::decode(seed).is_some()
+    });
+    all("bundle", |seed| Index::parse(seed).or_else(|_| Index::parse(&seed[64..])).is_ok());
+    all("trust", |seed| {
+        Root::read(seed).is_ok()
+            || Document::parse(Role::Targets, seed).is_ok()
+            || Metadata::parse(seed).is_ok()
     });
     all("dhcp", |seed| network::dhcp_lease(network::dhcp_message(seed).unwrap_or(seed)).is_some());
     all("sntp", |seed| clock::sntp_sample(seed, 0x0102_0304_0506_0708, 1_763_000_000).is_some());

@@ -122,11 +122,13 @@ impl Record {
     }
 
     /// Writes `build.json` with the update that was made of the disk.
-    pub(crate) fn store_bundle(&self, dir: &Path, bundle: BundleRecord) -> Result<()> {
-        if self.bundle.as_ref() == Some(&bundle) {
-            return Ok(());
+    pub(crate) fn store_bundle(dir: &Path, bundle: BundleRecord) -> Result<()> {
+        // What the file says of the disk stays as it is.
+        match Self::read(dir)? {
+            Some(record) if record.bundle.as_ref() == Some(&bundle) => Ok(()),
+            Some(record) => Self { bundle: Some(bundle), ..record }.write(dir),
+            None => Err(Error::new(Kind::Internal, format!("{} has lost its build.json", dir.display()))),
         }
-        Self { bundle: Some(bundle), ..self.clone() }.write(dir)
     }
 
     /// Writes `build.json` beside the disk that has been signed.

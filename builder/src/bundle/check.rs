@@ -192,3 +192,6 @@ fn read(file: &mut impl Read, out: &mut [u8], path: &Path) -> Result<()> {
         Error::new(Kind::Io, format!("cannot read {}", path.display())).because(source)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ use std::{
 /// Compression level: a bundle is packed once and carried often. The window is that of a frame.
 pub(super) const LEVEL: i32 = 19;
 /// A frame that compression makes smaller by less than one part in so many is stored as it is.
-const WORTH: u32 = 64;
+const WORTH: u32 = 256;
 /// More threads than this would hold too much memory at this level.
 const THREADS_MAX: usize = 8;
 
