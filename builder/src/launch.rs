@@ -14,6 +14,8 @@ use crate::{
     toolroot::{HostArch, ToolRoot},
 };
 use coracle_format::{layout::Role, slot::Arch};
+/// How long the selector's watchdog waits, and ours.
+pub use coracle_selector::WATCHDOG;
 use std::{
     ffi::OsString,
     fs, io,
@@ -43,6 +45,8 @@ pub struct Options {
     /// The variables that UEFI firmware begins with, for a disk that has none yet; `None`: those that the firmware
     /// brings. With [`Firmware::UefiSecure`] these are the enrolled keys.
     pub vars: Option<PathBuf>,
+    /// How long a release that relies on the selector's watchdog may take to its own, with [`Firmware::Direct`].
+    pub watchdog: Duration,
     /// Where kernel and initramfs are put for [`Firmware::Direct`]; `None`: beside the disk.
     pub dir: Option<PathBuf>,
     /// A second disk.
@@ -68,6 +72,7 @@ impl Options {
             time: Time::Host,
             cmdline: String::new(),
             vars: None,
+            watchdog: WATCHDOG,
             dir: None,
             second_disk: None,
             write_log: None,
@@ -147,7 +152,7 @@ pub fn reuse(ctx: &Context, tools: &ToolRoot, image: &Built, options: &Options, 
         Firmware::Direct => {
             let beside = || disk.parent().unwrap_or_else(|| Path::new(".")).to_owned();
             let dir = options.dir.clone().unwrap_or_else(beside);
-            Boot::Selected(Selection { dir, more: options.cmdline.clone() })
+            Boot::Selected(Selection { dir, more: options.cmdline.clone(), watchdog: options.watchdog })
         }
     };
     ctx.check()?;
@@ -289,7 +294,8 @@ pub fn floor(image: &Built, options: &Options, dir: &Path) -> Result<Spec> {
     let slot = disk
         .slot(Role::SlotA)?
         .ok_or_else(|| Error::new(Kind::NotFound, "the image has nothing in slot A to boot"))?;
-    let selection = Selection { dir: dir.to_owned(), more: options.cmdline.clone() };
+    let selection =
+        Selection { dir: dir.to_owned(), more: options.cmdline.clone(), watchdog: options.watchdog };
     let parts = take_apart(&slot.boot()?, &selection)?;
     crate::files::replace(&parts.initrd, &floor::initrd(&image.probe)?)?;
     Ok(machine(image, options, Boot::Direct(parts)))

@@ -12,6 +12,7 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// What a test wants of its machine.
@@ -37,6 +38,8 @@ pub struct Setup {
     pub second_disk: Option<PathBuf>,
     /// Added to the kernel's command line of a machine that starts directly.
     pub cmdline: String,
+    /// How long the host waits for the watchdog of a machine that starts directly.
+    pub watchdog: Duration,
     /// Where its console goes; `None`: the usual place.
     pub log: Option<PathBuf>,
     /// What its UEFI firmware knows at first; `None`: nothing.
@@ -59,6 +62,7 @@ impl Setup {
             write_log: None,
             second_disk: None,
             cmdline: String::new(),
+            watchdog: launch::WATCHDOG,
             log: None,
             vars: None,
             dir: None,
@@ -91,6 +95,7 @@ impl Guest {
         options.write_log.clone_from(&setup.write_log);
         options.second_disk.clone_from(&setup.second_disk);
         options.cmdline.clone_from(&setup.cmdline);
+        options.watchdog = setup.watchdog;
         options.dir.clone_from(&setup.dir);
         options.vars.clone_from(&setup.vars);
         if let Some(dir) = &setup.dir {

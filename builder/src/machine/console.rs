@@ -156,12 +156,13 @@ pub(super) struct Pump {
 }
 
 impl Pump {
-    /// Reads `source` to its end.
-    pub(super) fn read(&mut self, source: impl Read) {
+    /// Reads `source` to its end; `hear` hears every line.
+    pub(super) fn read(&mut self, source: impl Read, hear: impl Fn(&str)) {
         let mut splitter = Splitter::default();
         for byte in BufReader::new(source).bytes() {
             let Ok(byte) = byte else { break };
             if let Some(line) = splitter.push(byte) {
+                hear(&line);
                 self.say(&line);
             }
         }
@@ -227,7 +228,7 @@ mod tests {
     fn console(text: &str) -> Console {
         let dir = tempfile::tempdir().unwrap();
         let (console, mut pump) = Console::open(&dir.path().join("console.log")).unwrap();
-        pump.read(Cursor::new(text.as_bytes()));
+        pump.read(Cursor::new(text.as_bytes()), |_| {});
         console
     }
 

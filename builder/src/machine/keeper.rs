@@ -6,7 +6,8 @@ use super::{
     memory::Memory,
     qmp::Qmp,
     selection::{self, Surroundings},
-    spec::{Boot, Host, Spec},
+    spec::{Boot, Host, Spec, Time},
+    watchdog::{Ended, Watchdog},
     write_log::WriteLog,
 };
 use crate::{
@@ -34,6 +35,8 @@ use std::{
 
 /// How often something is looked at that does not tell when it changes.
 pub(super) const GLANCE: Duration = Duration::from_millis(20);
+/// What the console says of a machine that its watchdog has reset.
+const RESET: &str = "coracle: the watchdog has reset the machine";
 /// Ends what it is told to when its input does: when the process that holds the other end is gone, however it went.
 const WATCH: &str = "while read -r _; do :; done; kill -s KILL -- \"-$1\"";
 
@@ -104,17 +107,9 @@ struct Started {
     console: ChildStdout,
     // Held for its input: QEMU is ended when this process is gone.
     _watch: Running,
-    reset: Option<JoinHandle<Outcome>>,
+    watchdog: Watchdog,
+    ended: Option<JoinHandle<Ended>>,
     over: Arc<AtomicBool>,
-}
-
-/// What QEMU's shutdown stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    /// The machine was reset, by whomever.
-    Reset,
-    /// It is off.
-    Off,
 }
 
 impl Keeper {
@@ -174,12 +169,15 @@ impl Keeper {
             let Some(qemu) = started.take().map_or_else(|| self.start(), |first| Ok(Some(first)))? else {
                 return Err(crate::context::interrupted());
             };
-            self.pump.read(qemu.console);
+            self.pump.read(qemu.console, |line| qemu.watchdog.hear(line));
             qemu.over.store(true, Ordering::Relaxed);
-            let outcome = qemu.reset.map_or(Outcome::Off, |reset| reset.join().unwrap_or(Outcome::Off));
+            let ended = qemu.ended.map_or(Ended::Off, |ended| ended.join().unwrap_or(Ended::Off));
             let status = self.reap()?;
-            if outcome == Outcome::Off || self.shared.lock().stopping {
+            if ended == Ended::Off || self.shared.lock().stopping {
                 return Ok(status);
+            }
+            if ended == Ended::Watchdog {
+                self.pump.say(RESET);
             }
         }
     }
@@ -198,7 +196,7 @@ impl Keeper {
 
     /// `None`: the machine is to stop.
     fn start(&mut self) -> Result<Option<Started>> {
-        let Some(spec) = self.chosen()? else {
+        let Some((spec, limit)) = self.chosen()? else {
             return Ok(None);
         };
         let (monitor, keeper) = (self.sockets.join("qmp"), self.sockets.join("keeper"));
@@ -232,37 +230,47 @@ impl Keeper {
         drop(state);
         self.shared.tell();
         let over = Arc::new(AtomicBool::new(false));
-        let reset = memory.is_some().then(|| self.listen(keeper, &over)).transpose()?;
-        Ok(Some(Started { console, _watch: watch, reset, over }))
+        let watchdog = Watchdog::new(limit);
+        let ended = memory.is_some().then(|| self.listen(keeper, &over, watchdog.clone())).transpose()?;
+        Ok(Some(Started { console, _watch: watch, watchdog, ended, over }))
     }
 
-    /// The machine with the parts that the selector chooses; it is asked until it starts something.
-    fn chosen(&mut self) -> Result<Option<Spec>> {
+    /// The machine with the parts that the selector chooses, which is asked until it starts something; and when the
+    /// watchdog resets it.
+    fn chosen(&mut self) -> Result<Option<(Spec, Option<Duration>)>> {
         let Boot::Selected(selection) = &self.spec.boot else {
-            return Ok(Some(self.spec.clone()));
+            return Ok(Some((self.spec.clone(), None)));
         };
         let disk = self.spec.disk.as_deref().unwrap_or_else(|| Path::new("/dev/null"));
         let write_log = self.spec.write_log.as_deref();
         let mut surroundings = Console { pump: &mut self.pump, shared: &self.shared };
         while !surroundings.stopping() {
-            if let Some(parts) = selection::choose(selection, (disk, write_log), &mut surroundings)? {
-                return Ok(Some(Spec { boot: Boot::Direct(parts), ..self.spec.clone() }));
+            if let Some(chosen) = selection::choose(selection, (disk, write_log), &mut surroundings)? {
+                // The host's clock says nothing about a machine that counts instructions.
+                let watched = chosen.watched && self.spec.time == Time::Host;
+                let spec = Spec { boot: Boot::Direct(chosen.parts), ..self.spec.clone() };
+                return Ok(Some((spec, watched.then_some(selection.watchdog))));
             }
         }
         Ok(None)
     }
 
     /// Waits, in a thread of its own, for the machine's shutdown, tells QEMU to end, and says what it was.
-    fn listen(&self, socket: PathBuf, over: &Arc<AtomicBool>) -> Result<JoinHandle<Outcome>> {
+    fn listen(
+        &self,
+        socket: PathBuf,
+        over: &Arc<AtomicBool>,
+        watchdog: Watchdog,
+    ) -> Result<JoinHandle<Ended>> {
         let (over, shared) = (Arc::clone(over), Arc::clone(&self.shared));
         let listen = move || {
             let Some(mut qmp) = connect(&socket, &shared, || over.load(Ordering::Relaxed)) else {
-                return Outcome::Off;
+                return Ended::Off;
             };
-            let reason = qmp.shutdown().unwrap_or_default();
+            let ended = watchdog.guard(&mut qmp).unwrap_or(Ended::Off);
             // It may be gone already.
             drop(qmp.quit());
-            if reason.ends_with("reset") { Outcome::Reset } else { Outcome::Off }
+            ended
         };
         thread::Builder::new().name("monitor".to_owned()).spawn(listen).doing("watch", Path::new("QEMU"))
     }

@@ -4,10 +4,10 @@ use crate::error::{Doing as _, Error, Kind, Result};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{self, BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long QEMU may take to answer a command.
@@ -76,25 +76,46 @@ impl Qmp {
         self.execute("quit", &json!({})).map(drop)
     }
 
+    /// Whether the machine's processors run: it is neither stopped nor shut down.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.execute("query-status", &json!({}))?["running"] == true)
+    }
+
     /// Waits until the machine shuts down or, where QEMU is told to end then, resets, and returns why as QEMU words it:
-    /// `guest-reset`, `host-qmp-system-reset`, `guest-shutdown`, …
-    pub fn shutdown(&mut self) -> Result<String> {
+    /// `guest-reset`, `host-qmp-system-reset`, `guest-shutdown`, … `None`: nothing of that within `limit`.
+    pub fn shutdown(&mut self, limit: Option<Duration>) -> Result<Option<String>> {
         let status = self.execute("query-status", &json!({}))?;
         let past = status["status"] == "shutdown";
-        self.stream.get_ref().set_read_timeout(None).doing("set up", &self.path)?;
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
             let event = match self.events.pop_front() {
                 Some(event) => event,
                 // It happened before anybody listened.
-                None if past => return Ok(String::new()),
-                None => self.message()?,
+                None if past => return Ok(Some(String::new())),
+                None if self.wait(deadline)? => self.message()?,
+                None => return Ok(None),
             };
             if event["event"] == "SHUTDOWN" {
-                let reason = event["data"]["reason"].as_str().unwrap_or_default().to_owned();
-                self.stream.get_ref().set_read_timeout(Some(ANSWER)).doing("set up", &self.path)?;
-                return Ok(reason);
+                return Ok(Some(event["data"]["reason"].as_str().unwrap_or_default().to_owned()));
             }
         }
+    }
+
+    /// Waits for a message, or its end; false if there is none before `deadline`.
+    fn wait(&mut self, deadline: Option<Instant>) -> Result<bool> {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // A time of zero would be none to the socket.
+        let left = left.map(|left| left.max(Duration::from_millis(1)));
+        self.stream.get_ref().set_read_timeout(left).doing("set up", &self.path)?;
+        let there = match self.stream.fill_buf() {
+            Ok(_) => true,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                false
+            }
+            Err(error) => return Err(error).doing("read from the monitor", &self.path),
+        };
+        self.stream.get_ref().set_read_timeout(Some(ANSWER)).doing("set up", &self.path)?;
+        Ok(there)
     }
 
     fn message(&mut self) -> Result<Value> {

@@ -31,19 +31,28 @@ pub(super) trait Surroundings {
     fn stopping(&self) -> bool;
 }
 
+/// What the selector has chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    /// What is started.
+    pub(super) parts: Parts,
+    /// Whether it finds the machine's watchdog running.
+    pub(super) watched: bool,
+}
+
 /// Lets the selector choose, and takes the boot artefact that it starts apart. `None`: nothing could be started. What the
 /// selector writes to the disk is added to the recording of its writes, if there is one.
 pub(super) fn choose(
     selection: &Selection,
     (disk, write_log): (&Path, Option<&Path>),
     surroundings: &mut dyn Surroundings,
-) -> Result<Option<Parts>> {
+) -> Result<Option<Chosen>> {
     let disk = HostDisk::open(disk, write_log)?;
-    let mut host = Host { disk, selection, surroundings, chosen: None, fault: None };
+    let mut host = Host { disk, selection, surroundings, chosen: None, watched: false, fault: None };
     select(&mut host);
     match host.fault {
         Some(fault) => Err(fault),
-        None => Ok(host.chosen),
+        None => Ok(host.chosen.map(|parts| Chosen { parts, watched: host.watched })),
     }
 }
 
@@ -68,6 +77,7 @@ struct Host<'a> {
     selection: &'a Selection,
     surroundings: &'a mut dyn Surroundings,
     chosen: Option<Parts>,
+    watched: bool,
     fault: Option<Error>,
 }
 
@@ -91,6 +101,14 @@ impl Firmware for Host<'_> {
 
     /// The machine's own watchdog has not started yet, and this program does not hang.
     fn arm_watchdog(&mut self, _: Duration) {}
+
+    fn arm_kernel_watchdog(&mut self) {
+        self.watched = true;
+    }
+
+    fn disarm_kernel_watchdog(&mut self) {
+        self.watched = false;
+    }
 
     fn say(&mut self, line: &str) {
         self.surroundings.say(line);

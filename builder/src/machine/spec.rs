@@ -8,6 +8,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 /// How a machine starts what is on its disk.
@@ -66,6 +67,8 @@ pub struct Selection {
     pub dir: PathBuf,
     /// Added to its command line.
     pub more: String,
+    /// How long a release that the selector would start with a running watchdog may take until it has taken that over.
+    pub watchdog: Duration,
 }
 
 /// TCP or UDP.

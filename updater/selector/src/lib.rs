@@ -6,9 +6,12 @@
 
 extern crate alloc;
 
+mod command_line;
 mod disk;
+pub mod i6300esb;
 mod state;
 
+pub use command_line::WATCHDOG_WORD;
 pub use disk::{Disk, DiskError, Places};
 
 use alloc::{format, string::String, vec, vec::Vec};
@@ -20,7 +23,8 @@ use state::State;
 
 /// The largest boot artefact that is read into memory.
 pub const BOOT_BYTES_MAX: u64 = 512 << 20;
-/// How long the firmware may take to get a slot's kernel running before its watchdog resets the machine.
+/// How long the firmware may take to get a slot's kernel running before its watchdog resets the machine; and how long
+/// that kernel may take from there to its own watchdog, where the machine has one that the selector can start.
 pub const WATCHDOG: Duration = Duration::from_mins(2);
 
 /// What became of a boot artefact.
@@ -50,6 +54,11 @@ pub trait Firmware {
     fn start(&mut self, image: &[u8]) -> Start;
     /// Resets the machine if nothing was started within `timeout`; not every firmware can.
     fn arm_watchdog(&mut self, timeout: Duration);
+    /// Resets the machine after [`WATCHDOG`], whatever runs then, unless the kernel's driver takes over; not every
+    /// machine can.
+    fn arm_kernel_watchdog(&mut self);
+    /// Ends that.
+    fn disarm_kernel_watchdog(&mut self);
     /// Shows a line on the console.
     fn say(&mut self, line: &str);
     /// Waits.
@@ -88,6 +97,20 @@ pub fn select(firmware: &mut dyn Firmware) -> Selected {
     firmware.say("coracle: no slot can be started");
     wait(firmware, state.record.pause_seconds());
     Selected::Nothing
+}
+
+/// Starts a boot artefact. A kernel that would feed the machine's watchdog finds it running, so that it may hang before it
+/// has got that far.
+fn hand_over(firmware: &mut dyn Firmware, image: &[u8]) -> Start {
+    if !command_line::has_word(image, WATCHDOG_WORD) {
+        return firmware.start(image);
+    }
+    firmware.arm_kernel_watchdog();
+    let started = firmware.start(image);
+    if let Start::Refused(_) = started {
+        firmware.disarm_kernel_watchdog();
+    }
+    started
 }
 
 /// Says of each slot why it is not usable.

@@ -1,6 +1,6 @@
 //! The slot record as it is on disk, and one attempt to start a slot.
 
-use crate::{Disk, DiskError, Firmware, Places, Start, held, read_boot, say_states, wait};
+use crate::{Disk, DiskError, Firmware, Places, Start, hand_over, held, read_boot, say_states, wait};
 use alloc::{format, vec};
 use coracle_slots::history::{self, Entry, Event, HISTORY_BYTES, HISTORY_OFFSET};
 use coracle_slots::{
@@ -60,7 +60,7 @@ impl State {
             wait(firmware, self.record.pause_seconds());
         }
         let started = match read_boot(firmware.disk(), &self.places, choice.slot) {
-            Ok(image) => firmware.start(&image),
+            Ok(image) => hand_over(firmware, &image),
             Err(why) => Start::Refused(why),
         };
         if let Start::Refused(why) = &started {

@@ -50,6 +50,8 @@ struct Machine {
     started: Vec<Vec<u8>>,
     said: Vec<String>,
     paused: Vec<u64>,
+    /// Whether the machine's watchdog was started or stopped, and after how many starts of images.
+    armed: Vec<(bool, usize)>,
 }
 
 impl Firmware for Machine {
@@ -66,6 +68,14 @@ impl Firmware for Machine {
     }
 
     fn arm_watchdog(&mut self, _: Duration) {}
+
+    fn arm_kernel_watchdog(&mut self) {
+        self.armed.push((true, self.started.len()));
+    }
+
+    fn disarm_kernel_watchdog(&mut self) {
+        self.armed.push((false, self.started.len()));
+    }
 
     fn say(&mut self, line: &str) {
         self.said.push(line.to_string());
@@ -98,7 +108,8 @@ impl Machine {
             }
         }
         disk.writes = 0;
-        Self { disk, likes: &[], started: Vec::new(), said: Vec::new(), paused: Vec::new() }
+        let (started, said, paused, armed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { disk, likes: &[], started, said, paused, armed }
     }
 
     fn liking(mut self, likes: &'static [&'static [u8]]) -> Self {
@@ -181,6 +192,28 @@ fn a_torn_boot_artefact_is_never_handed_over() {
 fn both_good() -> Record {
     let booted = trial().begin_boot(trial().choose(&[])).commit().unwrap().roll_back().unwrap();
     booted.begin_boot(booted.choose(&[])).release_hold()
+}
+
+#[test]
+fn a_kernel_that_feeds_the_watchdog_is_started_with_it_running_and_only_that_one() {
+    let feeds = command_line::tests::with_line(b"quiet coracle.watchdog=i6300esb");
+    let feeds: &'static [u8] = feeds.leak();
+    let likes: &'static [&'static [u8]] = alloc::vec![feeds].leak();
+    let mut machine = Machine::new(Some(both_good()), Some(feeds), Some(b"two")).liking(likes);
+    assert_eq!(machine.boot(), Selected::Slot(Slot::A));
+    assert_eq!(machine.armed, [(true, 0)]);
+
+    let mut machine = Machine::new(Some(both_good()), Some(b"one"), Some(b"two")).liking(&[b"one"]);
+    machine.boot();
+    assert_eq!(machine.armed, []);
+}
+
+#[test]
+fn a_refused_kernel_leaves_no_watchdog_running_behind_it() {
+    let feeds = command_line::tests::with_line(b"coracle.watchdog=i6300esb");
+    let mut machine = Machine::new(Some(both_good()), Some(&feeds), Some(b"two")).liking(&[b"two"]);
+    assert_eq!(machine.boot(), Selected::Slot(Slot::B));
+    assert_eq!(machine.armed, [(true, 0), (false, 1)]);
 }
 
 type Ruin = fn(&mut [u8]);

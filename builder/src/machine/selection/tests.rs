@@ -56,29 +56,44 @@ fn disk_with(dir: &Path, boot: &[u8]) -> PathBuf {
 }
 
 fn selection(dir: &Path) -> Selection {
-    Selection { dir: dir.to_owned(), more: "quiet".to_owned() }
+    Selection { dir: dir.to_owned(), more: "quiet".to_owned(), watchdog: Duration::ZERO }
+}
+
+/// A boot artefact with this command line.
+fn artefact(command_line: &str) -> Vec<u8> {
+    let parts = uki::Parts {
+        linux: &stub(0x8664, 1),
+        initrd: b"initramfs",
+        command_line,
+        os_release: "ID=coracle\n",
+        uname: "6.12",
+    };
+    uki::build(&stub(0x8664, 8), &parts).unwrap()
 }
 
 #[test]
 fn a_healthy_disk_gives_its_kernel_and_is_not_written() {
     let dir = tempfile::tempdir().unwrap();
-    let kernel = stub(0x8664, 1);
-    let parts = uki::Parts {
-        linux: &kernel,
-        initrd: b"initramfs",
-        command_line: "console=ttyS0",
-        os_release: "ID=coracle\n",
-        uname: "6.12",
-    };
-    let disk = disk_with(dir.path(), &uki::build(&stub(0x8664, 8), &parts).unwrap());
+    let disk = disk_with(dir.path(), &artefact("console=ttyS0"));
     let before = std::fs::read(&disk).unwrap();
     let mut heard = Heard::default();
     let chosen = choose(&selection(dir.path()), (&disk, None), &mut heard).unwrap().unwrap();
     assert_eq!(heard.lines, ["coracle: slot A (last good)"]);
-    assert_eq!(chosen.cmdline, "console=ttyS0 quiet");
-    assert_eq!(std::fs::read(chosen.kernel).unwrap(), kernel);
-    assert_eq!(std::fs::read(chosen.initrd).unwrap(), b"initramfs");
+    assert!(!chosen.watched);
+    let parts = chosen.parts;
+    assert_eq!(parts.cmdline, "console=ttyS0 quiet");
+    assert_eq!(std::fs::read(parts.kernel).unwrap(), stub(0x8664, 1));
+    assert_eq!(std::fs::read(parts.initrd).unwrap(), b"initramfs");
     assert!(std::fs::read(&disk).unwrap() == before);
+}
+
+#[test]
+fn what_the_builder_makes_is_watched_if_its_command_line_asks_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = format!("console=ttyS0 {}", coracle_selector::WATCHDOG_WORD);
+    let disk = disk_with(dir.path(), &artefact(&line));
+    let chosen = choose(&selection(dir.path()), (&disk, None), &mut Heard::default()).unwrap().unwrap();
+    assert!(chosen.watched);
 }
 
 #[test]
