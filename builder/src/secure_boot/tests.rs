@@ -96,6 +96,59 @@ fn a_variable_store_that_is_none_is_refused() {
     }
 }
 
+/// The two programs, and a directory for their way elsewhere.
+fn parts() -> (tempfile::TempDir, Parts) {
+    let (selector, mut boot) = (program(), program());
+    boot[700] ^= 1;
+    (tempfile::tempdir().unwrap(), Parts { selector, boot, arch: Arch::X86_64 })
+}
+
+#[test]
+fn programs_signed_elsewhere_come_back_as_if_signed_here() {
+    let (_keep, keys) = signer();
+    let (work, parts) = parts();
+    let signed = parts.signed(&keys).unwrap();
+    assert!(signed.are_signed().unwrap() && !parts.are_signed().unwrap());
+    // Another tool signs the exported programs.
+    parts.export(work.path()).unwrap();
+    for name in [SELECTOR, BOOT] {
+        let path = work.path().join(name);
+        let elsewhere = sign_file(&std::fs::read(&path).unwrap(), &keys).unwrap();
+        std::fs::write(path, elsewhere).unwrap();
+    }
+    assert_eq!(parts.import(work.path()).unwrap(), signed);
+    // Or it gives the signatures alone.
+    let (signatures, _) = self::parts();
+    parts.detach(&keys, signatures.path()).unwrap();
+    assert_eq!(parts.import(signatures.path()).unwrap(), signed);
+    // What is signed already goes out without its signature.
+    signed.export(work.path()).unwrap();
+    assert!(!is_signed(&std::fs::read(work.path().join(BOOT)).unwrap()).unwrap());
+}
+
+#[test]
+fn what_comes_back_unsigned_or_as_another_program_is_refused() {
+    let (_keep, keys) = signer();
+    let (work, parts) = parts();
+    let missing = parts.import(work.path()).unwrap_err();
+    assert_eq!(missing.kind(), Kind::NotFound, "{missing}");
+    parts.export(work.path()).unwrap();
+    let unsigned = parts.import(work.path()).unwrap_err();
+    assert_eq!(unsigned.kind(), Kind::Signature);
+    assert!(unsigned.to_string().contains("it has no signature"), "{unsigned}");
+    let signed = parts.signed(&keys).unwrap();
+    std::fs::write(work.path().join(SELECTOR), &signed.selector).unwrap();
+    std::fs::write(work.path().join(BOOT), &signed.selector).unwrap();
+    let other = parts.import(work.path()).unwrap_err();
+    assert_eq!(other.kind(), Kind::Signature);
+    assert!(other.to_string().contains("another program"), "{other}");
+    std::fs::write(work.path().join(format!("{BOOT}.p7")), sign_detached(&signed.selector, &keys).unwrap())
+        .unwrap();
+    assert_eq!(parts.import(work.path()).unwrap_err().kind(), Kind::Digest);
+    std::fs::write(work.path().join(SELECTOR), b"no program").unwrap();
+    assert_eq!(parts.import(work.path()).unwrap_err().kind(), Kind::Hostile);
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_signed_or_refused(at in 0..1539_usize, value: u8, length in 0..1539_usize) {
