@@ -14,7 +14,7 @@ pub mod powercut;
 pub mod releases;
 mod server;
 pub mod signing;
-mod spoil;
+pub mod spoil;
 mod state;
 pub mod voyage;
 

@@ -32,6 +32,8 @@ const SHELL: &str = "spoil/busybox";
 pub enum Spoil {
     /// PID 1 ends at once.
     InitEnds,
+    /// PID 1 does nothing at all: no driver is loaded, no watchdog armed.
+    InitSleeps,
     /// PID 1 arms the hardware watchdog, as the real one does first, and then does nothing.
     InitHangs,
     /// The container runtime is not a program.
@@ -49,6 +51,7 @@ impl Spoil {
     fn overlay(self, tree: &mut Tree) -> Result<()> {
         let (path, mode, text) = match self {
             Self::InitEnds => ("init", 0o755, script("exit 1")),
+            Self::InitSleeps => ("init", 0o755, script(SLEEP)),
             Self::InitHangs => ("init", 0o755, script(HANG)),
             Self::KernelPanics => ("init", 0o755, script(PANIC)),
             Self::NoRuntime => ("usr/bin/crun", 0o644, String::new()),
@@ -62,6 +65,9 @@ impl Spoil {
         Ok(())
     }
 }
+
+const SLEEP: &str = "echo 'spoiled: there is no driver, and there will be none'
+while :; do /spoil/busybox sleep 1000; done";
 
 /// The modules as the real init loads them, then the device held open for ever.
 const HANG: &str = "b=/spoil/busybox
@@ -116,8 +122,8 @@ fn lay_over(ctx: &Context, path: &std::path::Path, spoil: Spoil) -> Result<()> {
     Ok(())
 }
 
-/// The boot artefact with the overlay as a further archive of its initramfs: the kernel unpacks one over the other.
-fn artefact(ctx: &Context, old: &[u8], spoil: Spoil, arch: Arch) -> Result<Vec<u8>> {
+/// A boot artefact with the overlay as a further archive of its initramfs: the kernel unpacks one over the other.
+pub fn artefact(ctx: &Context, old: &[u8], spoil: Spoil, arch: Arch) -> Result<Vec<u8>> {
     let uki = Uki::parse(old)?;
     let mut tree = Tree::new();
     tree.dir("spoil", 0o755)?;
