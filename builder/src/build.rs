@@ -449,8 +449,10 @@ impl Build<'_> {
             "{verity} console={console} loglevel=6 printk.devkmsg=on {TABLES} {HANGS} {LAST_WORDS} {memory}"
         );
         // The selector may start this watchdog before the kernel: the release has its driver, and goes on feeding it.
-        if modules.early.iter().any(|module| module.name == "i6300esb") {
-            line.push_str(" coracle.watchdog=i6300esb");
+        let feeds = config::watchdog(self.manifest) > 0;
+        if feeds && modules.early.iter().any(|module| module.name == "i6300esb") {
+            line.push(' ');
+            line.push_str(coracle_selector::WATCHDOG_WORD);
         }
         for args in [&self.manifest.kernel.args] {
             if !args.is_empty() {

@@ -112,7 +112,8 @@ fn on_failure(manifest: &Manifest) -> OnFailure {
     }
 }
 
-fn watchdog(manifest: &Manifest) -> u16 {
+/// Seconds until the hardware watchdog resets the machine; 0: it is left alone.
+pub(super) fn watchdog(manifest: &Manifest) -> u16 {
     seconds(manifest.system.watchdog.0)
 }
 
