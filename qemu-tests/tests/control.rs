@@ -238,6 +238,26 @@ fn a_client_is_heard_behind_the_garbage_of_an_earlier_one() {
 }
 
 #[test]
+fn a_client_that_keeps_saying_hello_does_not_keep_half_a_frame_alive() {
+    let place = Place::new("true");
+    let mut stream = place.raw();
+    let half = encode(&Frame::Data(vec![0xC0; 16_000]));
+    stream.write_all(&half[..100]).unwrap();
+    // The real client, on the same stream as one that went away in the middle of a frame.
+    let begun = Instant::now();
+    let said = encode(&Frame::Hello(Hello { nonce: [9; 16] }));
+    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut heard = [0; 4096];
+    loop {
+        stream.write_all(&said).unwrap();
+        match stream.read(&mut heard) {
+            Ok(length) if length > 0 => break,
+            Ok(_) | Err(_) => assert!(begun.elapsed() < Duration::from_secs(10), "no answer"),
+        }
+    }
+}
+
+#[test]
 fn a_frame_cut_short_anywhere_harms_nobody() {
     let place = Place::new("true");
     let whole = encode(&Frame::Hello(Hello { nonce: [5; 16] }));

@@ -27,6 +27,8 @@ const HELLO_AGAIN: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(30);
 /// How often Ctrl-C is looked for.
 const GLANCE: Duration = Duration::from_millis(200);
+/// How long a client that ends waits until its last words are on their way.
+const PARTING: Duration = Duration::from_secs(2);
 /// Most output that [`Client::request`] keeps.
 const REPLY_BYTES_MAX: usize = 64 << 20;
 
@@ -234,8 +236,14 @@ impl Client {
 impl Drop for Client {
     /// Ends the session. A machine that does not hear it ends it by itself.
     fn drop(&mut self) {
+        // A frame that was begun is ended, so that the next client does not have to wait until it is given up.
         self.stream.send(&Frame::Bye);
-        drop(self.stream.turn(Duration::ZERO));
+        let until = Instant::now() + PARTING;
+        while !self.stream.is_flushed() && Instant::now() < until {
+            if self.stream.turn(GLANCE).is_err() {
+                return;
+            }
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub const KEY_PREFIX: &str = "ed25519:";
 pub const ALIVE_SECONDS: u64 = 5;
 /// A session without a request, and a stream without a byte of it, end after this long.
 pub const IDLE_SECONDS: u64 = 60;
-/// A frame that stays incomplete for this long is not one: its first byte is passed over.
+/// A frame that is incomplete this long after its first byte is not one: that byte is passed over.
 pub const STALE_SECONDS: u64 = 2;
 
 /// The key in `ed25519:<64 hexadecimal digits>`.

@@ -29,8 +29,8 @@ pub(super) enum Heard {
 pub(super) struct Channel {
     fd: OwnedFd,
     reader: Reader,
-    /// When the last bytes came.
-    fed: Instant,
+    /// When a frame that is not whole yet was seen first.
+    begun: Option<Instant>,
     gone: bool,
 }
 
@@ -39,7 +39,7 @@ impl Channel {
     pub(super) fn new(fd: OwnedFd) -> io::Result<Self> {
         let flags = fcntl_getfl(&fd)?;
         fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-        Ok(Self { fd, reader: Reader::new(), fed: Instant::now(), gone: false })
+        Ok(Self { fd, reader: Reader::new(), begun: None, gone: false })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -58,13 +58,24 @@ impl Channel {
     /// Reads what has come, without waiting, and gives the next frame if there is a whole one.
     pub(super) fn take(&mut self) -> Option<Frame> {
         if let Some(frame) = self.reader.take() {
+            self.begun = None;
             return Some(frame);
         }
         self.fill();
-        if self.reader.is_waiting() && self.fed.elapsed() >= Duration::from_secs(STALE_SECONDS) {
+        // Counted from the frame's beginning, not from the last byte: a new client's words must not keep alive what the
+        // one before it has left half said.
+        if !self.reader.is_waiting() {
+            self.begun = None;
+        } else if self.begun.get_or_insert_with(Instant::now).elapsed() >= Duration::from_secs(STALE_SECONDS)
+        {
             self.reader.give_up();
+            self.begun = None;
         }
-        self.reader.take()
+        let frame = self.reader.take();
+        if frame.is_some() {
+            self.begun = None;
+        }
+        frame
     }
 
     /// The next frame, waiting for it until `until`.
@@ -130,7 +141,6 @@ impl Channel {
         match rustix::io::read(&self.fd, &mut buffer[..room]) {
             Ok(0) => self.gone = true,
             Ok(length) => {
-                self.fed = Instant::now();
                 self.reader.push(&buffer[..length]);
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
