@@ -58,8 +58,11 @@ const HANGS: &str = "panic=5 oops=panic softlockup_panic=1 nmi_watchdog=panic,1 
 const TABLES: &str = "gpt";
 /// A panic is kept with 124 KiB of the log before it: as a rule all of a trial, with the kernel's command line.
 const LAST_WORDS: &str = "pstore.kmsg_bytes=0x1f000 ramoops.record_size=0x20000";
-/// The memory of the crash recorder, then the ring with the log's tail: `docs/explanation/boot.md`.
-const LAST_WORDS_X86_64: &str = "memmap=1M$0x8000000 ramoops.mem_address=0x8000000 ramoops.mem_size=0xe0000 coracle.ring=0x80e0000:0x20000";
+/// The memory of the crash recorder, then the ring with the log's tail: `docs/explanation/boot.md`. Under Secure Boot the
+/// kernel takes no addresses from us: the recorder then has a smaller memory by name, far below the top of the memory, which
+/// firmware uses at every start.
+const LAST_WORDS_X86_64: &str = "memmap=1M$0x8000000 ramoops.mem_address=0x8000000 ramoops.mem_size=0xe0000 \
+                                 coracle.ring=0x80e0000:0x20000 reserve_mem=256K:128M:coracle";
 /// A fixed address would be another machine's device. A coarse alignment keeps the place the same from one release to
 /// the next.
 const LAST_WORDS_AARCH64: &str = "reserve_mem=1M:16M:coracle ramoops.mem_name=coracle";

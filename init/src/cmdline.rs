@@ -15,6 +15,8 @@ pub struct Verity {
     pub data_blocks: u64,
 }
 
+/// What the crash recorder is told where a fixed address is not allowed; the builder's command line reserves it.
+const MEMORY_BY_NAME: &str = "mem_name=coracle";
 /// The longest salt that is accepted.
 pub const SALT_BYTES_MAX: usize = 32;
 /// The most blocks a root may have: 16 TiB. Offsets computed from it cannot overflow.
@@ -62,6 +64,15 @@ pub fn module_params(cmdline: &str, module: &str) -> String {
     };
     let words = words(cmdline).filter(own).filter_map(|word| Some(word.split_once('.')?.1));
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// The same parameters for a kernel that is locked down (Secure Boot) and takes no physical address from us: the memory
+/// that it has reserved under our name instead. `None` if there is no address among them.
+pub fn params_by_name(params: &str) -> Option<String> {
+    let address = |word: &&str| word.starts_with("mem_address=") || word.starts_with("mem_size=");
+    let mut rest: Vec<&str> = params.split(' ').filter(|word| !word.is_empty() && !address(word)).collect();
+    rest.push(MEMORY_BY_NAME);
+    params.split(' ').any(|word| word.starts_with("mem_address=")).then(|| rest.join(" "))
 }
 
 /// The ring that keeps the tail of the kernel log.
@@ -112,6 +123,14 @@ mod tests {
     use proptest::prelude::*;
 
     const HASH: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+
+    #[test]
+    fn an_address_gives_way_to_the_name_of_the_memory() {
+        let params = "record_size=0x20000 mem_address=0x8000000 mem_size=0xe0000";
+        assert_eq!(params_by_name(params).as_deref(), Some("record_size=0x20000 mem_name=coracle"));
+        assert_eq!(params_by_name("mem_name=coracle"), None);
+        assert_eq!(params_by_name(""), None);
+    }
 
     #[test]
     fn the_argument_is_found_among_others() {

@@ -4,6 +4,7 @@ use crate::cmdline;
 use crate::fault::{Attempt, Fault};
 use crate::glob;
 use coracle_format::device::{Load, Module};
+use rustix::io::Errno;
 use std::ffi::CString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -26,12 +27,23 @@ impl Insert for Kernel {
         }
         let file = File::open(&module.path).attempt("open", &module.path)?;
         let params = [module.params.clone(), cmdline::module_params(&read_cmdline(), &module.name)].join(" ");
-        let params = CString::new(params.trim()).attempt("use the parameters of", &module.name)?;
-        match rustix::system::finit_module(&file, &params, 0) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
-            Err(error) => Err(Fault::new("load module", &module.name, error)),
+        match insert(&file, module, params.trim())? {
+            Err(Errno::PERM) if let Some(params) = cmdline::params_by_name(&params) => {
+                insert(&file, module, &params)?
+            }
+            other => other,
         }
+        .attempt("load module", &module.name)
     }
+}
+
+/// One attempt. A module that is there already is fine.
+fn insert(file: &File, module: &Module, params: &str) -> Result<Result<(), Errno>, Fault> {
+    let params = CString::new(params).attempt("use the parameters of", &module.name)?;
+    Ok(match rustix::system::finit_module(file, &params, 0) {
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
+    })
 }
 
 /// The kernel hands its command line's `module.parameter=value` only to what is built in.

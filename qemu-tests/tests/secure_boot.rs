@@ -13,7 +13,7 @@ use coracle::{
 };
 use coracle_block::{Access, Disk, Partition, meta};
 use coracle_format::{gpt::Size, guid::Guid, layout::Role, slot::Descriptor};
-use coracle_qemu_tests::{Guest, MILESTONE, Setup, context, get, image_from, scratch, workspace};
+use coracle_qemu_tests::{Guest, MILESTONE, Setup, context, get, image_from, image_of, scratch, workspace};
 use coracle_slots::{COPY_OFFSETS, Record, Slot};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -49,9 +49,11 @@ fn keys(who: &str) -> Result<Signer> {
 }
 
 fn sign(manifest: &str, name: &str) -> Result<Signed> {
+    sign_image(image_from(&workspace().join("manifests/images").join(manifest), name)?)
+}
+
+fn sign_image(image: Built) -> Result<Signed> {
     let (ctx, signer) = (context()?, keys("owner")?);
-    let manifest = workspace().join("manifests/images").join(manifest);
-    let image = image_from(&manifest, name)?;
     secure_boot::sign_built(&ctx, &image.dir, Origin::Key(&signer))?;
     let tools = image.qemu(&ctx, &SourceOptions::default())?;
     let vars = image.dir.join("enrolled.fd");
@@ -289,5 +291,25 @@ fn a_signed_image_runs_on_arm_firmware_too() -> Result<()> {
     guest.line("coracle: slot A (last good)")?;
     guest.line("EFI stub: UEFI Secure Boot is enabled.")?;
     guest.phase("container-web")?;
+    guest.power_off().map(drop)
+}
+
+#[test]
+#[ignore = "long: two boots of an image of its own"]
+fn the_crash_recorder_has_memory_on_a_locked_down_kernel() -> Result<()> {
+    // The crash is asked for with the magic key, which images do not allow otherwise.
+    let text = format!(
+        "{}\n[kernel]\nargs = \"sysctl.kernel.sysrq=1\"\n",
+        include_str!("../../manifests/images/hello.toml")
+    );
+    let signed = sign_image(image_of(&text, "secure-boot-crash")?)?;
+    let mut guest = Guest::boot(&signed.image, "crash", &signed.setup(None))?;
+    guest.phase("boot")?;
+    guest.press(&["alt", "sysrq", "c"])?;
+    guest.line("Kernel panic - not syncing: sysrq triggered crash")?;
+    guest.line("EFI stub: UEFI Secure Boot is enabled.")?;
+    guest.line("Kernel is locked down from EFI Secure Boot")?;
+    let told = guest.line("sysrq triggered crash").context("what the recorder has kept")?;
+    ensure!(told.contains("coracle"), "somebody else tells it: {told}");
     guest.power_off().map(drop)
 }
