@@ -35,6 +35,10 @@ fn signer() -> (tempfile::TempDir, Signer) {
     (directory, signer)
 }
 
+fn put(path: impl AsRef<std::path::Path>, bytes: impl AsRef<[u8]>) -> crate::error::Result<()> {
+    crate::files::replace(path.as_ref(), bytes.as_ref())
+}
+
 #[test]
 fn a_signed_file_without_its_signature_is_the_file() {
     let (_keep, keys) = signer();
@@ -114,7 +118,7 @@ fn programs_signed_elsewhere_come_back_as_if_signed_here() {
     for name in [SELECTOR, BOOT] {
         let path = work.path().join(name);
         let elsewhere = sign_file(&std::fs::read(&path).unwrap(), &keys).unwrap();
-        std::fs::write(path, elsewhere).unwrap();
+        put(path, elsewhere).unwrap();
     }
     assert_eq!(parts.import(work.path()).unwrap(), signed);
     // Or it gives the signatures alone.
@@ -137,15 +141,14 @@ fn what_comes_back_unsigned_or_as_another_program_is_refused() {
     assert_eq!(unsigned.kind(), Kind::Signature);
     assert!(unsigned.to_string().contains("it has no signature"), "{unsigned}");
     let signed = parts.signed(&keys).unwrap();
-    std::fs::write(work.path().join(SELECTOR), &signed.selector).unwrap();
-    std::fs::write(work.path().join(BOOT), &signed.selector).unwrap();
+    put(work.path().join(SELECTOR), &signed.selector).unwrap();
+    put(work.path().join(BOOT), &signed.selector).unwrap();
     let other = parts.import(work.path()).unwrap_err();
     assert_eq!(other.kind(), Kind::Signature);
     assert!(other.to_string().contains("another program"), "{other}");
-    std::fs::write(work.path().join(format!("{BOOT}.p7")), sign_detached(&signed.selector, &keys).unwrap())
-        .unwrap();
+    put(work.path().join(format!("{BOOT}.p7")), sign_detached(&signed.selector, &keys).unwrap()).unwrap();
     assert_eq!(parts.import(work.path()).unwrap_err().kind(), Kind::Digest);
-    std::fs::write(work.path().join(SELECTOR), b"no program").unwrap();
+    put(work.path().join(SELECTOR), b"no program").unwrap();
     assert_eq!(parts.import(work.path()).unwrap_err().kind(), Kind::Hostile);
 }
 
