@@ -25,6 +25,8 @@ pub struct Running {
     pub slot: Slot,
     /// Whether the release is on trial.
     pub trial: bool,
+    /// Whether the release is committed: good, and not merely the only one that could be started.
+    pub committed: bool,
     /// Boots of this trial that were begun, this one included; 0 without a trial.
     pub starts: u8,
     /// The release.
@@ -50,6 +52,7 @@ impl Running {
             disk: disk.to_owned(),
             slot,
             trial: starts.is_some(),
+            committed: record.state(slot) == SlotState::Good,
             starts: starts.unwrap_or(0),
             release: record.release(slot),
             rebuilt: current.rebuilt.is_some(),
@@ -58,10 +61,11 @@ impl Running {
 
     fn encode(&self) -> String {
         format!(
-            "disk={}\nslot={}\ntrial={}\nstarts={}\nrelease={}\nrecord={}\n",
+            "disk={}\nslot={}\ntrial={}\ncommitted={}\nstarts={}\nrelease={}\nrecord={}\n",
             self.disk,
             self.slot,
-            if self.trial { "yes" } else { "no" },
+            yes_or_no(self.trial),
+            yes_or_no(self.committed),
             self.starts,
             hex::encode(&self.release),
             if self.rebuilt { "rebuilt" } else { "ok" }
@@ -78,6 +82,7 @@ impl Running {
                 _ => return None,
             },
             trial: value("trial")? == "yes",
+            committed: value("committed")? == "yes",
             starts: value("starts")?.parse().ok()?,
             release: hex::decode(value("release")?)?.try_into().ok()?,
             rebuilt: value("record")? == "rebuilt",
@@ -102,6 +107,10 @@ impl Running {
         let meta = meta::partition(&disk, &table)?;
         Ok(Opened { disk, table, meta })
     }
+}
+
+const fn yes_or_no(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
 }
 
 /// The disk of the running system, for a job that works with its record.

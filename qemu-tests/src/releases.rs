@@ -22,23 +22,25 @@ pub struct Variant {
     pub deadline: &'static str,
     /// Tables that its manifest has beside those of every release.
     pub more: &'static str,
+    /// Whose keys sign it, and whose root it carries.
+    pub who: signing::Who,
 }
 
 impl Variant {
     /// A release with nothing special.
     pub const fn new(name: &'static str, version: &'static str, arch: Arch) -> Self {
-        Self { name, version, arch, deadline: "4 min", more: "" }
+        Self { name, version, arch, deadline: "4 min", more: "", who: signing::Who::Us }
     }
 
     /// Builds it.
     pub fn build(&self) -> Result<Release> {
         let image = self.image()?;
-        let bundle = signing::bundle(&image, signing::Who::Us)?;
+        let bundle = signing::bundle(&image, self.who)?;
         Ok(Release { image, bundle, name: self.name })
     }
 
     pub(crate) fn manifest(&self) -> Result<String> {
-        let root = signing::root()?;
+        let root = signing::root(self.who)?;
         let (_, operator) = operator::key()?;
         let mut text = LEDGER.to_owned();
         for (place, value) in [

@@ -39,9 +39,9 @@ fn keys(ctx: &Context, who: Who) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// The first trusted root of the images.
-pub(crate) fn root() -> Result<PathBuf> {
-    Ok(KeyDir::new(keys(&context()?, Who::Us)?).root_path())
+/// The first trusted root of the images that somebody signs.
+pub(crate) fn root(who: Who) -> Result<PathBuf> {
+    Ok(KeyDir::new(keys(&context()?, who)?).root_path())
 }
 
 /// The bundle of an image, beside its disk.

@@ -94,6 +94,8 @@ impl Variant {
         let disk = dir.join("disk.raw");
         sparse::duplicate(&image.disk, &disk, fs::metadata(&image.disk)?.len())?;
         lay_over(&ctx, &disk, spoil).with_context(|| format!("cannot spoil {}", self.name))?;
+        let record = "build.json";
+        fs::copy(image.dir.join(record), dir.join(record)).context("cannot keep the build's record")?;
         (image.dir, image.disk) = (dir, disk);
         let bundle = signing::bundle(&image, signing::Who::Us)?;
         Ok(Release { image, bundle, name: self.name })

@@ -30,6 +30,16 @@ pub struct Voyage {
 impl Voyage {
     /// Boots the old release on a new disk; `name` names its files.
     pub fn begin(firmware: Firmware, arch: Arch, name: &str) -> Result<Self> {
+        Self::begin_with(firmware, arch, name, |_, _| Ok(()))
+    }
+
+    /// The same machine with something beside it: `change` sees its first release and may change how it is set up.
+    pub fn begin_with(
+        firmware: Firmware,
+        arch: Arch,
+        name: &str,
+        change: impl FnOnce(&Release, &mut Setup) -> Result<()>,
+    ) -> Result<Self> {
         let old = Variant::new("v1", OLD, arch).build()?;
         let dir = scratch("voyages")?.join(format!("{name}-{firmware}-{}", arch.name()));
         let options = launch::Options { disk_bytes: DISK_BYTES, ..launch::Options::new(&old.image) };
@@ -42,6 +52,7 @@ impl Voyage {
             log: Some(dir.join("console.log")),
             ..Setup::new(firmware, &[])
         };
+        change(&old, &mut setup)?;
         let mut guest = Guest::boot(&old.image, name, &setup)?;
         guest.phase("container-ledger")?;
         setup.log = Some(dir.join("console-again.log"));

@@ -67,6 +67,13 @@ fn a_failing_health_check_under_uefi() -> Result<()> {
 }
 
 #[test]
+#[ignore = "long: an emulated machine of the other architecture"]
+fn a_failing_health_check_under_uefi_on_aarch64() -> Result<()> {
+    let variant = Variant { arch: Arch::Aarch64, ..declared("sick", SICK) };
+    falls_back(Firmware::Uefi, &variant, "unhealthy")
+}
+
+#[test]
 fn a_kernel_that_panics_in_every_start() -> Result<()> {
     falls_back(Firmware::Direct, &declared("panic", PANIC), "panic")
 }

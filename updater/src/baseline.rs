@@ -8,7 +8,7 @@ mod surveyor;
 pub use surveyor::{COMMAND, Surveyor, run};
 
 use crate::gate::{self, Health, Places};
-use coracle_block::{PathError, read_limited, replace_file};
+use coracle_block::{Doing, PathError, read_limited, replace_file};
 use coracle_format::device::DeviceConfig;
 use coracle_slots::Release;
 use std::collections::BTreeSet;
@@ -40,6 +40,13 @@ pub fn of_check(name: &str) -> String {
 /// `release`. Right before arming is the time for it, with the machine's network: see [`Surveyor`]. It takes as long as
 /// the slowest check, a few times over if that fails.
 pub fn take(config: &DeviceConfig, release: &Release) -> Result<(), PathError> {
+    // One that was taken before, perhaps for the same release, says nothing about now.
+    match std::fs::remove_file(PATH) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).doing("remove", Path::new(PATH));
+        }
+        Ok(()) | Err(_) => {}
+    }
     let health = gate::survey(config, &Places::default());
     store(Path::new(PATH), &health, release)
 }

@@ -16,7 +16,7 @@ mod tls;
 pub mod wire;
 
 use crate::error::{Error, Exit, Kind, Result};
-use coracle_sandbox::{Capabilities, FETCH_ID};
+use coracle_sandbox::{Capabilities, Confined, FETCH_ID};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
@@ -41,15 +41,22 @@ pub fn run(arguments: &[String]) -> Result<Exit> {
     let clock = if clock == wire::CLOCK_SET { coracle_tls::Clock::Set } else { coracle_tls::Clock::Unset };
     // Certificates are in the program: nothing is read from here on but what resolves names.
     let agent = stream::agent(clock, &Patience::default())?;
-    confine().map_err(|kept| Error::new(Kind::Internal, kept.to_string()).because(kept.source))?;
+    let confined =
+        confine().map_err(|kept| Error::new(Kind::Internal, kept.to_string()).because(kept.source))?;
+    if confined == Confined::Not {
+        // Its user and its lack of capabilities still keep it from devices; a person should know all the same.
+        let text = "warning: this kernel has no Landlock: what speaks to the network may read public files\n";
+        drop(io::stderr().write_all(text.as_bytes()));
+    }
     answer(&Stream::new(agent, url, rate, Patience::default()));
     Ok(Exit::Done)
 }
 
-fn confine() -> Result<(), coracle_sandbox::Kept> {
+fn confine() -> Result<Confined, coracle_sandbox::Kept> {
     coracle_sandbox::drop_to(FETCH_ID, Capabilities::empty())?;
-    coracle_sandbox::only_read(&READABLE.map(Path::new))?;
-    coracle_sandbox::limit(DESCRIPTORS)
+    let confined = coracle_sandbox::only_read(&READABLE.map(Path::new))?;
+    coracle_sandbox::limit(DESCRIPTORS)?;
+    Ok(confined)
 }
 
 /// Answers one request after the other; a newer one ends the answer to the one before.

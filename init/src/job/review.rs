@@ -134,7 +134,9 @@ fn blame(record: &Record, slot: Slot) -> Record {
 impl Known {
     /// By the root hash in the log; by what the record says where the log does not reach back that far.
     fn culprit(&self, root_hash: Option<[u8; 32]>) -> Culprit {
-        match root_hash {
+        // Two releases with the same root image differ in their boot artefact alone: the hash tells nothing then.
+        let tells = |hash: &[u8; 32]| *hash != self.own_hash || self.other_hash != Some(self.own_hash);
+        match root_hash.filter(tells) {
             Some(hash) if hash == self.own_hash => Culprit::Running,
             Some(hash) if Some(hash) == self.other_hash => Culprit::Other,
             Some(_) => Culprit::Nobody,
@@ -247,6 +249,15 @@ mod tests {
         assert_eq!(known.culprit(Some(OWN)), Culprit::Running);
         assert_eq!(known.culprit(Some(OTHER)), Culprit::Other);
         assert_eq!(known.culprit(Some([3; 32])), Culprit::Nobody);
+    }
+
+    #[test]
+    fn of_two_releases_with_the_same_root_image_the_record_tells_who_ran_last() {
+        let same = |starts, other| Known { other_hash: Some(OWN), ..known(starts, other) };
+        assert_eq!(same(1, SlotState::Good).culprit(Some(OWN)), Culprit::Other);
+        assert_eq!(same(2, SlotState::Good).culprit(Some(OWN)), Culprit::Running);
+        assert_eq!(same(0, SlotState::Failed(Verdict::NoVerdict)).culprit(Some(OWN)), Culprit::Other);
+        assert_eq!(same(1, SlotState::Good).culprit(Some([3; 32])), Culprit::Nobody);
     }
 
     #[test]

@@ -38,10 +38,12 @@ impl Supervisor {
             Ok(running) if running.trial => {
                 Event::OnTrial { deadline: deadline.unwrap_or(DEADLINE_MS_DEFAULT) }
             }
-            Ok(_) => Event::NotOnTrial,
+            Ok(running) if running.committed => Event::NotOnTrial,
+            // The only one that could be started, or nobody knows: what waits for a commit goes on waiting.
+            Ok(_) => Event::Uncommitted,
             Err(fault) => {
                 kmsg::log(Level::Warning, &fault.line());
-                Event::NotOnTrial
+                Event::Uncommitted
             }
         };
         self.step_trial(event);

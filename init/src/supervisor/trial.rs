@@ -13,7 +13,7 @@ pub(super) const DEADLINE_MS_DEFAULT: u64 = 300_000;
 /// Where the trial stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trial {
-    /// The record has not been read yet.
+    /// The record has not been read, or does not say that the release is good.
     Unknown,
     /// The running release is on trial until the clock shows `deadline`.
     Watching {
@@ -36,8 +36,11 @@ pub(super) enum Trial {
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The record was read: no trial.
+    /// The record was read: the release was committed before.
     NotOnTrial,
+    /// There is no trial and no commit: the record cannot be read, or it says that the release must not be booted and the
+    /// selector had nothing else.
+    Uncommitted,
     /// The record was read: on trial until this moment.
     OnTrial {
         /// Milliseconds since the kernel started.
@@ -143,6 +146,12 @@ mod tests {
     fn a_release_that_is_not_on_trial_counts_as_committed_at_once() {
         let (trial, effects) = play(&[(5, Event::NotOnTrial), (9999, Event::Tick), (9999, Event::GateEnded)]);
         assert_eq!((trial, effects), (Trial::Committed, vec![Effect::TellCommitted]));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_commits_nothing() {
+        let (trial, effects) = play(&[(5, Event::Uncommitted), (9999, Event::Tick), (9999, Event::NoSystem)]);
+        assert_eq!((trial, effects), (Trial::Unknown, vec![]));
     }
 
     #[test]

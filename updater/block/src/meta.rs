@@ -58,8 +58,14 @@ pub fn read(disk: &Disk, meta: &Partition) -> Result<Found, PathError> {
 
 fn try_read(disk: &Disk, meta: &Partition) -> Result<Result<Found, [NotARecord; 2]>, PathError> {
     let mut copies = [[0; COPY_BYTES]; 2];
+    let mut failed = None;
     for (copy, offset) in copies.iter_mut().zip(COPY_OFFSETS) {
-        disk.read_within(meta, offset, copy)?;
+        // A copy that cannot be read is one that holds no record; the other one is there for that.
+        if let Err(error) = disk.read_within(meta, offset, copy)
+            && let Some(first) = failed.replace(error)
+        {
+            return Err(first);
+        }
     }
     Ok(parse_copies(&copies[0], &copies[1]))
 }

@@ -58,7 +58,8 @@ pub(super) fn retry(executor: &Executor, prefix: Option<&str>, report: &mut Repo
 
 fn choose(record: &Record, prefix: Option<&str>) -> Result<Option<Release>> {
     let Some(prefix) = prefix else {
-        return Ok(record.all_blocked().next().map(|(release, _)| release));
+        // A machine that is held is held back from nothing else: a release that failed has to be named.
+        return Ok(record.all_blocked().next().map(|(release, _)| release).filter(|_| !record.hold()));
     };
     let prefix = prefix.to_ascii_lowercase();
     let mut found = record.all_blocked().filter(|(release, _)| hex(release).starts_with(&prefix));

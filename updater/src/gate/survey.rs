@@ -4,7 +4,8 @@ use super::condition::{Health, Status, judge};
 use super::places::Places;
 use super::probe::{self, Done};
 use crate::baseline;
-use coracle_format::device::{Check, Container, DeviceConfig};
+use coracle_format::device::{Check, Container, DeviceConfig, Probe};
+use rustix::thread::{CapabilitySet, capabilities};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -12,25 +13,38 @@ use std::time::{Duration, Instant};
 const ATTEMPTS: u64 = 3;
 /// Longest pause between them.
 const PAUSE_MS: u64 = 2_000;
-/// No survey takes longer; what has not answered by then is sick.
+/// No survey takes longer; of what has not answered by then nothing is known.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// The health of every container that runs before a commit, and of every check, by key.
+/// The health of every container that runs before a commit, and of every check, by key. What cannot be told is left out:
+/// only what is known to be sick may be excused later.
 pub(crate) fn survey(config: &DeviceConfig, places: &Places) -> Vec<(String, Health)> {
     let settle_ms = config.update.as_ref().map_or(0, |update| u64::from(update.settle_seconds) * 1000);
     let mut out = Vec::new();
-    let status = places.look();
-    for container in config.containers.iter().filter(|container| !container.after_commit) {
-        let health = match &status {
-            Ok(status) => judge_steady(container, status, settle_ms),
-            Err(why) => Health::Unhealthy(why.clone()),
-        };
-        out.push((baseline::of_container(&container.name), health));
+    if let Ok(status) = places.look() {
+        for container in config.containers.iter().filter(|container| !container.after_commit) {
+            let health = judge_steady(container, &status, settle_ms);
+            out.push((baseline::of_container(&container.name), health));
+        }
     }
-    for (check, health) in config.checks.iter().zip(try_checks(&config.checks, places)) {
-        out.push((baseline::of_check(&check.name), health));
-    }
+    let enters = may_enter_containers();
+    let tellable = |check: &&Check| enters || !matches!(check.probe, Probe::Command { .. });
+    let checks: Vec<Check> = config.checks.iter().filter(tellable).cloned().collect();
+    let found = try_checks(&checks, places);
+    out.extend(
+        checks
+            .iter()
+            .zip(found)
+            .filter_map(|(check, health)| Some((baseline::of_check(&check.name), health?))),
+    );
     out
+}
+
+/// Whether this process may run a program inside a container. Asked for by the control service it may not, and a check
+/// that fails for that reason says nothing about the container.
+fn may_enter_containers() -> bool {
+    let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_CHROOT | CapabilitySet::SYS_PTRACE;
+    capabilities(None).is_ok_and(|sets| sets.permitted.contains(needed))
 }
 
 /// A container that crash-loops is running at times: one that has ended badly counts as healthy only after it has run
@@ -50,9 +64,8 @@ fn judge_steady(container: &Container, status: &Status, settle_ms: u64) -> Healt
 }
 
 /// All checks beside each other, each until it passes or has failed often enough.
-fn try_checks(checks: &[Check], places: &Places) -> Vec<Health> {
-    let unknown = || Health::Unhealthy("it takes too long".to_owned());
-    let mut out: Vec<Health> = checks.iter().map(|_| unknown()).collect();
+fn try_checks(checks: &[Check], places: &Places) -> Vec<Option<Health>> {
+    let mut out = vec![None; checks.len()];
     let (sender, results) = mpsc::channel::<Done>();
     let end = Instant::now() + LIMIT;
     let mut due: Vec<(Instant, usize, u64)> =
@@ -75,11 +88,11 @@ fn try_checks(checks: &[Check], places: &Places) -> Vec<Health> {
         let (Some(check), Some(health)) = (checks.get(index), out.get_mut(index)) else {
             continue;
         };
-        match result {
-            Ok(()) => *health = Health::Healthy,
-            Err(why) => *health = Health::Unhealthy(why),
-        }
-        if *health == Health::Healthy || number >= ATTEMPTS {
+        *health = Some(match result {
+            Ok(()) => Health::Healthy,
+            Err(why) => Health::Unhealthy(why),
+        });
+        if *health == Some(Health::Healthy) || number >= ATTEMPTS {
             open -= 1;
         } else {
             let pause = Duration::from_millis(u64::from(check.interval_ms).min(PAUSE_MS));
@@ -94,7 +107,7 @@ mod tests {
     use super::*;
     use crate::gate::condition::{Last, Life, Seen};
     use crate::gate::samples::{check, config, container};
-    use coracle_format::device::{Probe, Restart};
+    use coracle_format::device::Restart;
 
     fn steady(seen: Seen) -> Health {
         let mut status = Status::default();
