@@ -3,6 +3,7 @@
 use crate::cmdline::SALT_BYTES_MAX;
 use crate::hex;
 use coracle_format::device::VERITY_ARG;
+pub use coracle_format::kmsg::line_of_record;
 
 /// Longer names of phases are not ours.
 const STAGE_BYTES_MAX: usize = 64;
@@ -57,14 +58,6 @@ fn root_hash(line: &str) -> Option<[u8; 32]> {
     let mut parts = value.strip_prefix('=')?.split(':');
     let hash = hex::decode(parts.next()?)?.try_into().ok()?;
     (parts.next()?.len() <= 2 * SALT_BYTES_MAX).then_some(hash)
-}
-
-/// One record of `/dev/kmsg` as a line: `[seconds.microseconds] text`. `None` if it is not one.
-pub fn line_of_record(record: &str) -> Option<String> {
-    let (head, rest) = record.split_once(';')?;
-    let micros: u64 = head.split(',').nth(2)?.parse().ok()?;
-    let text = rest.lines().next().unwrap_or_default();
-    Some(format!("[{:5}.{:06}] {text}\n", micros / 1_000_000, micros % 1_000_000))
 }
 
 #[cfg(test)]

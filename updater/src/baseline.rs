@@ -8,6 +8,7 @@ mod surveyor;
 pub use surveyor::{COMMAND, Surveyor, run};
 
 use crate::gate::{self, Health, Places};
+use crate::report::hex;
 use coracle_block::{Doing, PathError, read_limited, replace_file};
 use coracle_format::device::DeviceConfig;
 use coracle_slots::Release;
@@ -88,12 +89,6 @@ impl Baseline {
     pub(crate) fn of_sick(keys: &[&str]) -> Self {
         Self { sick: keys.iter().map(|key| (*key).to_owned()).collect() }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| match write!(text, "{byte:02x}") {
-        Ok(()) | Err(_) => text,
-    })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod device;
 pub mod gpt;
 pub mod guid;
 pub mod ipc;
+pub mod kmsg;
 pub mod layout;
 pub mod slot;
 pub mod verity;

@@ -1,5 +1,6 @@
 //! The end of the kernel log, for the last words of a release that failed.
 
+use coracle_format::kmsg::line_of_record;
 use rustix::fs::{Mode, OFlags, open};
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -25,7 +26,7 @@ pub(super) fn tail(path: &Path) -> Vec<u8> {
             Ok(0) => break,
             Ok(length) => {
                 let text = String::from_utf8_lossy(&record[..length]);
-                lines.extend_from_slice(line(&text).unwrap_or_default().as_bytes());
+                lines.extend_from_slice(line_of_record(&text).unwrap_or_default().as_bytes());
                 let surplus = lines.len().saturating_sub(TAIL_BYTES);
                 lines.drain(..surplus);
             }
@@ -37,14 +38,6 @@ pub(super) fn tail(path: &Path) -> Vec<u8> {
     lines
 }
 
-/// The line of one record, `level,sequence,microseconds,flags;text`.
-fn line(record: &str) -> Option<String> {
-    let (head, rest) = record.split_once(';')?;
-    let micros: u64 = head.split(',').nth(2)?.parse().ok()?;
-    let text = rest.lines().next().unwrap_or_default();
-    Some(format!("[{:5}.{:06}] {text}\n", micros / 1_000_000, micros % 1_000_000))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,8 +45,8 @@ mod tests {
     #[test]
     fn a_record_becomes_one_line() {
         let record = "6,339,5140900,-;NET: Registered protocol\n SUBSYSTEM=net\n";
-        assert_eq!(line(record).as_deref(), Some("[    5.140900] NET: Registered protocol\n"));
-        assert_eq!(line("junk"), None);
+        assert_eq!(line_of_record(record).as_deref(), Some("[    5.140900] NET: Registered protocol\n"));
+        assert_eq!(line_of_record("junk"), None);
     }
 
     #[test]
