@@ -58,12 +58,18 @@ fn is_shown(arg: &Arg) -> bool {
     !arg.is_hide_set() && !["help", "version"].contains(&arg.get_id().as_str())
 }
 
-fn section(verb: &Command) -> String {
+/// A verb, then the commands it has of its own, one level down.
+fn section(verb: &Command, mark: &str, before: &str) -> String {
+    let name = format!("{before}{}", verb.get_name());
     let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
     let usage = verb.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");
     let own = verb.get_arguments().filter(|arg| is_shown(arg)).filter(|arg| !arg.is_global_set());
-    format!("\n## `{}`\n\n{about}.\n\n```\n{usage}\n```\n{}", verb.get_name(), table(own))
+    let mut out = format!("\n{mark} `{name}`\n\n{about}.\n\n```\n{usage}\n```\n{}", table(own));
+    for command in verb.get_subcommands().filter(|command| command.get_name() != "help") {
+        out += &section(command, &format!("{mark}#"), &format!("{name} "));
+    }
+    out
 }
 
 fn page() -> String {
@@ -77,7 +83,7 @@ fn page() -> String {
     );
     out += &table(command.get_arguments().filter(|arg| is_shown(arg)).filter(|arg| arg.is_global_set()));
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
-        out += &section(verb).replace("coracle-", "coracle ");
+        out += &section(verb, "##", "").replace("coracle-", "coracle ");
     }
     out
 }
@@ -100,10 +106,13 @@ fn the_page_of_the_command_line_is_up_to_date() {
 fn every_verb_and_flag_has_a_line_of_its_own() {
     let mut command = Cli::command();
     command.build();
-    for verb in command.get_subcommands() {
-        assert!(verb.get_about().is_some(), "{} says nothing about itself", verb.get_name());
-        for arg in verb.get_arguments() {
-            assert!(arg.get_help().is_some(), "{} {} says nothing", verb.get_name(), arg.get_id());
-        }
+    command.get_subcommands().for_each(assert_explained);
+}
+
+fn assert_explained(verb: &Command) {
+    assert!(verb.get_about().is_some(), "{} says nothing about itself", verb.get_name());
+    for arg in verb.get_arguments() {
+        assert!(arg.get_help().is_some(), "{} {} says nothing", verb.get_name(), arg.get_id());
     }
+    verb.get_subcommands().for_each(assert_explained);
 }
