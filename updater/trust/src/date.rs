@@ -2,11 +2,10 @@
 
 const DAY: u64 = 86_400;
 /// The first second of the year 10000.
-#[cfg(any(test, feature = "publish"))]
 const END: u64 = 253_402_300_800;
 
 /// Seconds since 1970; `None` for every other form and for dates before 1970.
-pub(crate) fn parse(text: &str) -> Option<u64> {
+pub fn parse(text: &str) -> Option<u64> {
     let bytes: &[u8; 20] = text.as_bytes().try_into().ok()?;
     let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'Z')];
     if separators.iter().any(|(at, byte)| bytes[*at] != *byte) {
@@ -35,8 +34,7 @@ pub(crate) fn parse(text: &str) -> Option<u64> {
 }
 
 /// A moment before the year 10000 as TUF writes it.
-#[cfg(any(test, feature = "publish"))]
-pub(crate) fn format(seconds: u64) -> Option<String> {
+pub fn format(seconds: u64) -> Option<String> {
     if seconds >= END {
         return None;
     }

@@ -4,7 +4,7 @@
 //! [`verify_bundle`]. The fields are in `docs/formats/trust.md`.
 #![forbid(unsafe_code)]
 
-mod date;
+pub mod date;
 pub mod document;
 mod error;
 pub mod json;
