@@ -10,3 +10,10 @@ mod fixture;
 mod memory;
 #[cfg(test)]
 mod power_cuts;
+#[cfg(test)]
+#[path = "../server/mod.rs"]
+mod server;
+#[cfg(test)]
+mod servers;
+#[cfg(test)]
+mod tampering;
