@@ -1,5 +1,8 @@
 //! Which release a machine takes, and when.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     document::{Offered, Rollout, State},
     place::MachineId,

@@ -2,6 +2,9 @@
 //!
 //! It is vouched for before it is parsed: its bytes are a target of the channel's role.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     error::RolloutFault,
     place::{EVERYBODY, Seed},

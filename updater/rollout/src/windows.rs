@@ -1,5 +1,8 @@
 //! When a machine may restart for an update: `Sat,Sun 02:00-05:00`, in UTC, every week.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 /// Windows of a machine at most.
