@@ -3,14 +3,19 @@
 use crate::{
     date,
     error::{Fault, Role, TrustError},
+    hex::hex_up_to,
     json::Value,
+    key::{Key, Kinds},
 };
-use ed25519_dalek::{Signature, VerifyingKey};
 
 /// Bytes of one document at most.
 pub const DOCUMENT_BYTES_MAX: usize = coracle_format::bundle::METADATA_BYTES_MAX;
 /// Signatures on one document at most.
 const SIGNATURES_MAX: usize = 64;
+/// Bytes of a signature at most that is of a kind that counts.
+const SIGNATURE_BYTES_MAX: usize = 80;
+/// Keys in one root, or for the delegations of one document, at most.
+const KEYS_MAX: usize = 64;
 
 /// A public Ed25519 key.
 pub type PublicKey = [u8; 32];
@@ -20,15 +25,15 @@ pub type PublicKey = [u8; 32];
 pub struct Document {
     role: Role,
     signed: Value,
-    /// Key id and signature; `None` for what is no Ed25519 signature.
-    signatures: Vec<(String, Option<[u8; 64]>)>,
+    /// Key id and signature; `None` for what is no signature of a kind that counts.
+    signatures: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// Who may sign: key ids with their keys (`None` for keys of kinds that are not supported), and how many must.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
     /// The keys.
-    pub keys: Vec<(String, Option<PublicKey>)>,
+    pub keys: Vec<(String, Option<Key>)>,
     /// How many distinct ones must sign.
     pub threshold: u32,
 }
@@ -36,7 +41,32 @@ pub struct Authority {
 impl Authority {
     /// Whether a key is among them.
     pub fn has(&self, key: &PublicKey) -> bool {
-        self.keys.iter().any(|(_, known)| known.as_ref() == Some(key))
+        self.keys.iter().any(|(_, known)| known.as_ref().and_then(Key::ed25519) == Some(key))
+    }
+
+    /// What a role of a root or a delegation says, with the keys that the document lists.
+    pub(crate) fn read(kinds: Kinds, stated: &Value, keys: &[(String, Value)]) -> Result<Self, Fault> {
+        let threshold = stated.get("threshold").and_then(Value::number);
+        let threshold = threshold.and_then(|number| u32::try_from(number).ok());
+        let threshold = threshold.ok_or(Fault::Field("threshold"))?;
+        if threshold == 0 {
+            return Err(Fault::Threshold);
+        }
+        if keys.len() > KEYS_MAX {
+            return Err(Fault::Field("keys"));
+        }
+        let ids = stated.get("keyids").and_then(Value::list).filter(|ids| ids.len() <= KEYS_MAX);
+        let mut named: Vec<(String, Option<Key>)> = Vec::new();
+        for id in ids.ok_or(Fault::Field("keyids"))? {
+            let id = id.text().ok_or(Fault::Field("keyids"))?;
+            if named.iter().any(|(known, _)| known == id) {
+                return Err(Fault::Field("keyids"));
+            }
+            // A key that is named but not there is a key that never signs.
+            let key = keys.iter().find(|(known, _)| known == id).and_then(|(_, key)| Key::read(kinds, key));
+            named.push((id.to_owned(), key));
+        }
+        Ok(Self { keys: named, threshold })
     }
 }
 
@@ -75,23 +105,34 @@ impl Document {
 
     /// Checks that enough distinct keys have signed the canonical form. `by` is the version of the root that says so.
     pub fn verify(&self, authority: &Authority, by: u32) -> Result<(), TrustError> {
+        let (valid, threshold) = (self.valid(authority), authority.threshold);
+        if reaches(valid, threshold) {
+            return Ok(());
+        }
+        Err(TrustError::Signatures { role: self.role, valid, threshold, by })
+    }
+
+    /// The same for a document of a delegated role; the error is how many distinct keys have signed it.
+    pub(crate) fn verify_delegated(&self, authority: &Authority) -> Result<(), usize> {
+        let valid = self.valid(authority);
+        if reaches(valid, authority.threshold) { Ok(()) } else { Err(valid) }
+    }
+
+    /// How many distinct keys have signed.
+    fn valid(&self, authority: &Authority) -> usize {
         let message = self.signed.canonical();
-        let mut valid: Vec<&PublicKey> = Vec::new();
+        let mut valid: Vec<&Key> = Vec::new();
         for (id, signature) in &self.signatures {
             let known = authority.keys.iter().find(|(known, _)| known == id);
             let (Some((_, Some(key))), Some(signature)) = (known, signature) else {
                 continue;
             };
             // By the key and not by its id: one key under two names is still one key.
-            if !valid.contains(&key) && is_signed(&message, key, signature) {
+            if !valid.contains(&key) && key.has_signed(&message, signature) {
                 valid.push(key);
             }
         }
-        let (valid, threshold) = (valid.len(), authority.threshold);
-        if threshold > 0 && u32::try_from(valid).is_ok_and(|valid| valid >= threshold) {
-            return Ok(());
-        }
-        Err(TrustError::Signatures { role: self.role, valid, threshold, by })
+        valid.len()
     }
 
     /// Ids of the keys that the document says it is signed by. Proves nothing.
@@ -121,18 +162,22 @@ impl Document {
     }
 }
 
-fn read_signatures(list: &[Value]) -> Option<Vec<(String, Option<[u8; 64]>)>> {
+fn reaches(valid: usize, threshold: u32) -> bool {
+    threshold > 0 && u32::try_from(valid).is_ok_and(|valid| valid >= threshold)
+}
+
+fn read_signatures(list: &[Value]) -> Option<Vec<(String, Option<Vec<u8>>)>> {
     if list.len() > SIGNATURES_MAX {
         return None;
     }
-    let mut out: Vec<(String, Option<[u8; 64]>)> = Vec::new();
+    let mut out: Vec<(String, Option<Vec<u8>>)> = Vec::new();
     for item in list {
         let (id, signature) = (item.get("keyid")?.text()?, item.get("sig")?.text()?);
         // One key signs once: a document that says otherwise is not well-formed.
         if out.iter().any(|(known, _)| known == id) {
             return None;
         }
-        out.push((id.to_owned(), hex(signature)));
+        out.push((id.to_owned(), hex_up_to(signature, SIGNATURE_BYTES_MAX)));
     }
     Some(out)
 }
@@ -147,31 +192,6 @@ fn is_known_specification(text: &str) -> bool {
         && parts.all(decimal)
 }
 
-/// Strict verification: no key of small order, no second form of a signature.
-fn is_signed(message: &[u8], key: &PublicKey, signature: &[u8; 64]) -> bool {
-    VerifyingKey::from_bytes(key)
-        .and_then(|key| key.verify_strict(message, &Signature::from_bytes(signature)))
-        .is_ok()
-}
-
-/// Lower-case hexadecimal digits of exactly so many bytes.
-pub(crate) fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digits = text.as_bytes();
-    if digits.len() != N * 2 {
-        return None;
-    }
-    let value = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let mut out = [0; N];
-    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = value(pair[0])? << 4 | value(pair[1])?;
-    }
-    Some(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,14 +203,6 @@ mod tests {
         }
         for bad in ["", "1", "1.", "1..0", "2.0.0", "0.9", "1.0.0.0", "1.x", "11.0", "1.0.0-rc"] {
             assert!(!is_known_specification(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn only_lower_case_hexadecimal_of_the_right_length_is_read() {
-        assert_eq!(hex("00ff"), Some([0, 255]));
-        for bad in ["", "00f", "00FF", "00fg", "00ff00", "+0ff"] {
-            assert_eq!(hex::<2>(bad), None, "{bad}");
         }
     }
 }

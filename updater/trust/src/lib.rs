@@ -1,13 +1,16 @@
 //! What vouches for an update: TUF 1.0 metadata. Verified on the device and written by the builder with one model.
 //!
 //! Reading order: [`json`] (the bytes that are signed) → [`document`] (signatures) → [`root`] (who may sign) →
-//! [`verify_bundle`]. The fields are in `docs/formats/trust.md`.
+//! [`verify_bundle`] (a file) and [`client`] (a channel). The fields are in `docs/formats/trust.md`.
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod date;
 pub mod document;
 mod error;
+mod hex;
 pub mod json;
+mod key;
 #[cfg(any(test, feature = "publish"))]
 pub mod publish;
 mod release;
@@ -17,6 +20,8 @@ mod tests;
 mod verify;
 
 pub use error::{Fault, Role, TrustError};
+pub use key::{Key, Kinds};
+pub use release::Vouched;
 pub use verify::{Verified, verify_bundle};
 
 use coracle_format::{slot::Arch, version::Version};

@@ -1,15 +1,62 @@
-//! Targets metadata of a bundle: the one release that it describes.
+//! Targets metadata: the one release that a bundle's describes, and those that a channel's vouches for.
 
-use crate::{
-    Release, date,
-    document::{Document, hex},
-    error::TrustError,
-    json::Value,
-};
+use crate::{Release, date, document::Document, error::TrustError, hex::hex, json::Value};
 use coracle_format::{bundle::INDEX_BYTES_MAX, slot::Arch, version::Version};
 
 /// Bytes of an image's name at most.
 const NAME_BYTES_MAX: usize = coracle_format::slot::TEXT_BYTES;
+
+/// A release that the targets document of a channel vouches for, and the bundle that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vouched {
+    /// Bytes of the bundle.
+    pub length: u64,
+    /// SHA-256 of the bundle.
+    pub sha256: [u8; 32],
+    /// Bytes of its index.
+    pub index_length: u64,
+    /// SHA-256 of its index.
+    pub index_sha256: [u8; 32],
+    /// The release's id: SHA-256 of its boot artefact.
+    pub id: [u8; 32],
+    /// The release.
+    pub release: Release,
+}
+
+impl Vouched {
+    /// The path of its target: `<name>-<arch>-<version>.bundle`.
+    pub fn path(&self) -> String {
+        let Release { name, arch, version, .. } = &self.release;
+        format!("{name}-{}-{version}.bundle", arch.name())
+    }
+
+    /// Reads the entry of a targets document; the path must be the release's own.
+    pub(crate) fn read(path: &str, target: &Value) -> Result<Self, TrustError> {
+        let wrong = TrustError::NotARelease;
+        let custom = target.get("custom").ok_or_else(|| wrong("custom"))?;
+        let index = custom.get("index").ok_or_else(|| wrong("index"))?;
+        let index_length =
+            index.get("length").and_then(Value::number).filter(|length| is_index_length(*length));
+        let index_sha256 = index.get("sha256").and_then(Value::text).and_then(hex);
+        let id = custom.get("release").and_then(Value::text).and_then(hex);
+        let sha256 = target.get("hashes").and_then(|hashes| hashes.get("sha256"));
+        let length = target.get("length").and_then(Value::number).filter(|length| *length > 0);
+        let this = Self {
+            length: length.ok_or_else(|| wrong("length"))?,
+            sha256: sha256.and_then(Value::text).and_then(hex).ok_or_else(|| wrong("sha256"))?,
+            index_length: index_length.ok_or_else(|| wrong("index"))?,
+            index_sha256: index_sha256.ok_or_else(|| wrong("index"))?,
+            id: id.ok_or_else(|| wrong("release"))?,
+            release: release(custom)?,
+        };
+        if this.path() == path { Ok(this) } else { Err(wrong("path")) }
+    }
+}
+
+fn is_index_length(length: u64) -> bool {
+    let limit = u64::try_from(INDEX_BYTES_MAX).unwrap_or(u64::MAX);
+    (1..=limit).contains(&length)
+}
 
 /// The length and digest of the index, and the release, as a verified document states them.
 pub(crate) fn read(targets: &Document) -> Result<(u64, [u8; 32], Release), TrustError> {
@@ -17,8 +64,7 @@ pub(crate) fn read(targets: &Document) -> Result<(u64, [u8; 32], Release), Trust
         return Err(TrustError::NotARelease("number of targets"));
     };
     let missing = TrustError::NotARelease;
-    let limit = u64::try_from(INDEX_BYTES_MAX).unwrap_or(u64::MAX);
-    let length = target.get("length").and_then(Value::number).filter(|length| (1..=limit).contains(length));
+    let length = target.get("length").and_then(Value::number).filter(|length| is_index_length(*length));
     let sha256 =
         target.get("hashes").and_then(|hashes| hashes.get("sha256")).and_then(Value::text).and_then(hex);
     let custom = target.get("custom").ok_or_else(|| missing("custom"))?;
