@@ -8,6 +8,7 @@ use crate::{
     place::MachineId,
 };
 use coracle_format::{slot::Arch, version::Version};
+use coracle_trust::{Release, Vouched};
 
 /// What matters about the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,23 +33,8 @@ pub struct Machine {
     pub epoch_floor: u32,
     /// Releases that have failed here.
     pub blocked: Vec<[u8; 32]>,
-    /// What the signed targets say about releases of the channel. What is not among them is not taken.
+    /// The releases that the signed targets vouch for. What is not among them is not taken.
     pub vouched: Vec<Vouched>,
-}
-
-/// What the signed targets say about a bundle.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vouched {
-    /// Its name among the targets.
-    pub target: String,
-    /// Its version.
-    pub version: Version,
-    /// SHA-256 of its boot artefact.
-    pub release: [u8; 32],
-    /// Security epoch.
-    pub epoch: u32,
-    /// Downgrade exception: it may replace versions up to this one, though it is older.
-    pub replaces: Option<Version>,
 }
 
 /// What the machine knows of time, seconds since 1970.
@@ -246,15 +232,16 @@ fn explain(verdicts: &[(&Offered, Verdict)]) -> Option<Decision> {
 /// Whether this is what the machine runs: the release itself if the targets say which one that is, else the version.
 fn is_running(release: &Offered, machine: &Machine) -> bool {
     let same_version = release.version == machine.running;
-    vouched(release, machine)
-        .map_or(same_version, |vouched| same_version && vouched.release == machine.release)
+    vouched(release, machine).map_or(same_version, |vouched| same_version && vouched.id == machine.release)
 }
 
+/// What the targets say about the bundle that the channel names: it must be of this image, and of this very version.
 fn vouched<'a>(release: &Offered, machine: &'a Machine) -> Option<&'a Vouched> {
-    machine
-        .vouched
-        .iter()
-        .find(|vouched| vouched.target == release.target && vouched.version == release.version)
+    machine.vouched.iter().find(|vouched| {
+        let Release { name, arch, version, .. } = &vouched.release;
+        (name, *arch, *version) == (&machine.image, machine.arch, release.version)
+            && vouched.path() == release.target
+    })
 }
 
 /// What a release that is not withdrawn is to the machine.
@@ -284,14 +271,14 @@ fn unfit(release: &Offered, machine: &Machine) -> Option<Reason> {
     let Some(vouched) = vouched(release, machine) else {
         return Some(Reason::NotVouched(version));
     };
-    if machine.blocked.contains(&vouched.release) {
+    if machine.blocked.contains(&vouched.id) {
         return Some(Reason::Blocked(version));
     }
-    if vouched.epoch < machine.epoch_floor {
+    if vouched.release.epoch < machine.epoch_floor {
         return Some(Reason::LowerEpoch(version));
     }
     let bar = machine.running.max(machine.version_floor);
-    if version < bar && vouched.replaces.is_none_or(|newest| newest < bar) {
+    if version < bar && vouched.release.replaces.is_none_or(|newest| newest < bar) {
         return Some(Reason::Older(version));
     }
     let minimum = release.minimum.filter(|minimum| machine.running < *minimum)?;

@@ -12,7 +12,7 @@ pub mod place;
 pub mod schedule;
 pub mod windows;
 
-pub use decide::{Decision, Machine, Reason, Times, Vouched, Wait, Waves, decide};
+pub use decide::{Decision, Machine, Reason, Times, Wait, Waves, decide};
 pub use document::{Offered, Rollout, State, Wave};
 pub use error::RolloutFault;
 pub use place::{MachineId, Seed};

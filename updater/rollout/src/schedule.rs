@@ -49,6 +49,12 @@ pub fn next_poll(poll: u64, past: Past, draw: u64) -> u64 {
     between(nominal - jitter, nominal + jitter, draw)
 }
 
+/// Seconds until a machine that waits for a window looks again: in the first quarter of the window, so that not all that
+/// have the same one come in its first second. `opens` and `lasts` are seconds from now and of the window.
+pub fn next_in_window(opens: u64, lasts: u64, draw: u64) -> u64 {
+    opens.saturating_add(draw % (lasts / 4).max(1))
+}
+
 fn between(first: u64, last: u64, draw: u64) -> u64 {
     first + draw % (last - first + 1)
 }
@@ -78,6 +84,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_look_for_a_window_comes_in_its_first_quarter(opens in 0..1_u64 << 30, lasts in 60..86_400_u64, draw: u64) {
+            prop_assert!((opens..opens + lasts / 4).contains(&next_in_window(opens, lasts, draw)));
+        }
+
         #[test]
         fn every_wait_is_within_a_fifth_of_its_interval(poll in POLL_SECONDS_MIN..POLL_SECONDS_MAX, draw: u64) {
             let wait = next_poll(poll, Past::Looked, draw);

@@ -43,6 +43,8 @@ pub enum Opening {
     Closed {
         /// Seconds since 1970.
         opens: u64,
+        /// Seconds that it lasts.
+        lasts: u64,
     },
 }
 
@@ -114,9 +116,13 @@ impl Windows {
             let Some(until) = window.until(at) else {
                 return Opening::Open;
             };
-            nearest = Some(nearest.map_or(until, |nearest: u64| nearest.min(until)));
+            let next = (until, u64::from(window.minutes) * MINUTE);
+            nearest = Some(nearest.map_or(next, |nearest: (u64, u64)| nearest.min(next)));
         }
-        nearest.map_or(Opening::Open, |until| Opening::Closed { opens: at.saturating_add(until) })
+        nearest.map_or(Opening::Open, |(until, lasts)| Opening::Closed {
+            opens: at.saturating_add(until),
+            lasts,
+        })
     }
 
     /// Each of them.

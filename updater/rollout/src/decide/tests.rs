@@ -15,7 +15,7 @@ fn version(number: u64) -> Version {
 fn offered(number: u64, state: State, waves: &[(u16, u64)]) -> Offered {
     Offered {
         version: version(number),
-        target: format!("shop-x86_64-{number}.bundle"),
+        target: format!("shop-x86_64-{number}.0.0.bundle"),
         state,
         minimum: None,
         waves: waves.iter().map(|(share, start)| Wave { share: *share, start: *start }).collect(),
@@ -30,11 +30,19 @@ fn rollout(releases: Vec<Offered>) -> Rollout {
 fn machine(running: u64) -> Machine {
     let release = |number: u64| [u8::try_from(number).unwrap(); 32];
     let vouched = |number: u64| Vouched {
-        target: format!("shop-x86_64-{number}.bundle"),
-        version: version(number),
-        release: release(number),
-        epoch: 0,
-        replaces: None,
+        length: 1 << 20,
+        sha256: [0; 32],
+        index_length: 100,
+        index_sha256: [0; 32],
+        id: release(number),
+        release: Release {
+            name: "shop".to_owned(),
+            arch: Arch::X86_64,
+            version: version(number),
+            epoch: 0,
+            released: 0,
+            replaces: None,
+        },
     };
     Machine {
         id: MachineId([9; 16]),
@@ -56,11 +64,11 @@ const fn at(signed: u64) -> Times {
 }
 
 fn take(number: u64) -> Decision {
-    Decision::Take { version: version(number), target: format!("shop-x86_64-{number}.bundle") }
+    Decision::Take { version: version(number), target: format!("shop-x86_64-{number}.0.0.bundle") }
 }
 
 fn leave(number: u64) -> Decision {
-    Decision::Leave { version: version(number), target: format!("shop-x86_64-{number}.bundle") }
+    Decision::Leave { version: version(number), target: format!("shop-x86_64-{number}.0.0.bundle") }
 }
 
 fn nothing(why: Reason) -> Decision {
@@ -151,9 +159,12 @@ fn what_the_targets_do_not_vouch_for_is_not_taken() {
     let channel = rollout(vec![offered(2, State::Active, &[])]);
     let none = Machine { vouched: Vec::new(), ..machine(1) };
     assert_eq!(decide(&channel, &none, &at(NOON)), nothing(Reason::NotVouched(version(2))));
+    let mut others = machine(1);
+    others.vouched.iter_mut().for_each(|vouched| vouched.release.name = "till".to_owned());
+    assert_eq!(decide(&channel, &others, &at(NOON)), nothing(Reason::NotVouched(version(2))));
     // A channel that calls an old bundle a new version.
     let mut renamed = channel.clone();
-    renamed.releases[0].target = "shop-x86_64-1.bundle".to_owned();
+    renamed.releases[0].target = "shop-x86_64-1.0.0.bundle".to_owned();
     assert_eq!(decide(&renamed, &machine(1), &at(NOON)), nothing(Reason::NotVouched(version(2))));
 }
 
@@ -165,7 +176,13 @@ fn floors_of_epoch_and_version_hold() {
     // Back from 3 to 1 by hand, and released from the hold: 2 is newer than what runs, and older than what has run.
     let mut been = Machine { version_floor: version(3), ..machine(1) };
     assert_eq!(decide(&channel, &been, &at(NOON)), nothing(Reason::Older(version(2))));
-    been.vouched[2].replaces = Some(version(3));
+    been.vouched[2].release.replaces = Some(version(2));
+    assert_eq!(
+        decide(&channel, &been, &at(NOON)),
+        nothing(Reason::Older(version(2))),
+        "an exception for less"
+    );
+    been.vouched[2].release.replaces = Some(version(4));
     assert_eq!(decide(&channel, &been, &at(NOON)), take(2));
 }
 
@@ -180,7 +197,7 @@ fn a_machine_that_runs_a_withdrawn_release_stays_unless_another_is_named() {
     assert_eq!(decide(&channel(None), &machine(3), &at(NOON)), nothing(Reason::RunsWithdrawn(version(3))));
     let mut excepted = machine(3);
     assert_eq!(decide(&channel(Some(version(2))), &excepted, &at(NOON)), nothing(Reason::Older(version(2))));
-    excepted.vouched[2].replaces = Some(version(3));
+    excepted.vouched[2].release.replaces = Some(version(3));
     assert_eq!(decide(&channel(Some(version(2))), &excepted, &at(NOON)), leave(2), "waves do not count");
     assert_eq!(decide(&channel(None), &excepted, &at(NOON)), nothing(Reason::RunsWithdrawn(version(3))));
     // Another build that calls itself 3 is not the release that was withdrawn.

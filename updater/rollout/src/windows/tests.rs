@@ -4,6 +4,10 @@ use proptest::prelude::*;
 /// Monday, 23 November 2026, 00:00.
 const MONDAY: u64 = 1_795_392_000;
 
+fn closed(opens: u64, lasts: u64) -> Opening {
+    Opening::Closed { opens, lasts: lasts * 60 }
+}
+
 fn windows(texts: &[&str]) -> Windows {
     Windows::parse(texts).unwrap()
 }
@@ -16,10 +20,10 @@ fn at(day: u64, hour: u64, minute: u64) -> u64 {
 #[test]
 fn a_window_is_open_from_its_first_second_to_before_its_last_minute() {
     let windows = windows(&["Sat,Sun 02:00-05:00"]);
-    assert_eq!(windows.at(at(5, 2, 0) - 1), Opening::Closed { opens: at(5, 2, 0) });
+    assert_eq!(windows.at(at(5, 2, 0) - 1), closed(at(5, 2, 0), 180));
     assert_eq!(windows.at(at(5, 2, 0)), Opening::Open);
     assert_eq!(windows.at(at(6, 5, 0) - 1), Opening::Open);
-    assert_eq!(windows.at(at(6, 5, 0)), Opening::Closed { opens: at(12, 2, 0) });
+    assert_eq!(windows.at(at(6, 5, 0)), closed(at(12, 2, 0), 180));
 }
 
 #[test]
@@ -27,15 +31,15 @@ fn a_window_that_ends_before_it_begins_ends_on_the_next_day_even_over_the_end_of
     let windows = windows(&["Sun 22:30-04:00"]);
     assert_eq!(windows.at(at(6, 22, 30)), Opening::Open);
     assert_eq!(windows.at(at(7, 3, 59)), Opening::Open);
-    assert_eq!(windows.at(at(0, 4, 0)), Opening::Closed { opens: at(6, 22, 30) });
-    assert_eq!(windows.at(at(1, 1, 0)), Opening::Closed { opens: at(6, 22, 30) });
+    assert_eq!(windows.at(at(0, 4, 0)), closed(at(6, 22, 30), 330));
+    assert_eq!(windows.at(at(1, 1, 0)), closed(at(6, 22, 30), 330));
 }
 
 #[test]
 fn the_nearest_of_several_windows_comes_next_and_none_at_all_are_any_time() {
     let several = windows(&["Wed 01:00-02:00", "Tue 23:00-24:00"]);
-    assert_eq!(several.at(at(0, 0, 0)), Opening::Closed { opens: at(1, 23, 0) });
-    assert_eq!(several.at(at(2, 0, 0)), Opening::Closed { opens: at(2, 1, 0) });
+    assert_eq!(several.at(at(0, 0, 0)), closed(at(1, 23, 0), 60));
+    assert_eq!(several.at(at(2, 0, 0)), closed(at(2, 1, 0), 60));
     assert_eq!(windows(&[]).at(12345), Opening::Open);
 }
 
@@ -114,7 +118,7 @@ proptest! {
         let all = Windows(windows.clone());
         match all.at(at) {
             Opening::Open => prop_assert!(calendar(at)),
-            Opening::Closed { opens } => {
+            Opening::Closed { opens, .. } => {
                 prop_assert!(!calendar(at) && opens > at && calendar(opens) && !calendar(opens - 1));
                 // Nothing opens on the way there: the minutes are few enough to try them all.
                 let minutes = (at..opens).step_by(60).filter(|minute| calendar(*minute)).count();
