@@ -471,7 +471,8 @@ impl Build<'_> {
         let seed = self.step_key("disk", &[release]);
         let selector = self.binaries.selector.read()?;
         let version = Version::parse(self.manifest.image.version.as_str()).map_or(0, Version::to_u64);
-        let record = Slots::shipped(release.0, version).encode();
+        let epoch = self.manifest.update.as_ref().map_or(0, |update| update.epoch);
+        let record = Slots::shipped(release.0, version, epoch).encode();
         let mut meta = vec![0; usize::try_from(COPY_OFFSETS[1]).unwrap_or(0)];
         meta[..record.len()].copy_from_slice(&record);
         meta.extend_from_slice(&record);

@@ -49,8 +49,6 @@ pub struct Options {
     pub keys: Option<PathBuf>,
     /// The program that signs.
     pub signer: Option<crate::signer::Command>,
-    /// Security epoch.
-    pub epoch: u32,
     /// Downgrade exception: the newest version that this one may replace though it is older.
     pub replaces: Option<Version>,
 }
@@ -99,7 +97,8 @@ pub fn write(ctx: &Context, built: &Built, options: &Options) -> Result<PathBuf>
     let slot = disk
         .slot(PartitionRole::SlotA)?
         .ok_or_else(|| Error::new(Kind::Hostile, format!("slot A of {} is empty", built.disk.display())))?;
-    let release = release(&slot.descriptor, built.record.epoch, options)?;
+    let epoch = built.manifest.update.as_ref().map_or(0, |update| update.epoch);
+    let release = release(&slot.descriptor, (epoch, built.record.epoch), options)?;
     let packed = packed(ctx, &built.disk, (&slot.descriptor, slot.root().offset))?;
     let path = built.dir.join(FILE_NAME);
     if let Some(record) = current(&path, &packed, &release, &trust)? {
@@ -228,7 +227,7 @@ fn packed(ctx: &Context, disk: &Path, (descriptor, slot): (&Descriptor, u64)) ->
     Ok(packed)
 }
 
-fn release(descriptor: &Descriptor, released: u64, options: &Options) -> Result<Release> {
+fn release(descriptor: &Descriptor, (epoch, released): (u32, u64), options: &Options) -> Result<Release> {
     let text = descriptor.version.as_str();
     let version = Version::parse(text).ok_or_else(|| {
         Error::new(Kind::Usage, format!("the image version {text:?} cannot be compared with others"))
@@ -242,7 +241,7 @@ fn release(descriptor: &Descriptor, released: u64, options: &Options) -> Result<
         name: descriptor.name.as_str().to_owned(),
         arch: descriptor.arch,
         version,
-        epoch: options.epoch,
+        epoch,
         released,
         replaces: options.replaces,
     })

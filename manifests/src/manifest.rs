@@ -280,6 +280,8 @@ pub enum SeccompProfile {
 pub struct Update {
     /// The first trusted root.
     pub root: InputPath,
+    /// Security epoch.
+    pub epoch: u32,
     /// How long a new release may take.
     pub deadline: Millis,
     /// How long everything must stay healthy.

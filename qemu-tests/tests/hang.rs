@@ -53,7 +53,7 @@ impl Prepared {
         let bad = spoil::artefact(&context()?, &good.boot()?, Spoil::InitSleeps, good.descriptor.arch)?;
         put_into_b(&disk, &file, &good.descriptor, &bad)?;
         let this = Self { file, meta, path };
-        let mut record = this.record()?.written(Slot::B, Digest::of(&bad).0, 0)?.arm(Slot::B)?;
+        let mut record = this.record()?.written(Slot::B, Digest::of(&bad).0, 0, 0)?.arm(Slot::B)?;
         for _ in 0..starts {
             record = record.begin_boot(record.choose(&[]));
         }

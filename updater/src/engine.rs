@@ -214,8 +214,8 @@ pub enum Effect {
 pub enum Change {
     /// The spare slot holds nothing.
     Clear(Slot),
-    /// The spare slot holds this release.
-    Written(Slot, Release, Version),
+    /// The spare slot holds this release, of this version and security epoch.
+    Written(Slot, Release, Version, u32),
     /// The spare slot boots next; floors that the accepted metadata raises.
     Arm(Slot, Floors),
 }
@@ -225,7 +225,9 @@ impl Change {
     pub fn apply(self, record: Record) -> Result<Record, RefusedTransition> {
         match self {
             Self::Clear(slot) => record.clear(slot),
-            Self::Written(slot, release, version) => record.written(slot, release, version.to_u64()),
+            Self::Written(slot, release, version, epoch) => {
+                record.written(slot, release, version.to_u64(), epoch)
+            }
             Self::Arm(slot, floors) => Ok(record.arm(slot)?.raise_floors(floors)),
         }
     }
@@ -237,14 +239,10 @@ impl Job {
         self.machine.running.other()
     }
 
-    /// What the accepted metadata raises. The version is raised by the commit, when the release has proved itself.
+    /// What the accepted metadata raises. Version and security epoch are raised by the commit, when the release has proved
+    /// itself.
     pub fn floors(&self) -> Floors {
-        Floors {
-            version: 0,
-            epoch: self.offer.epoch,
-            root_version: self.offer.root_version,
-            released: self.offer.released,
-        }
+        Floors { root_version: self.offer.root_version, released: self.offer.released, ..Floors::default() }
     }
 }
 
@@ -297,7 +295,8 @@ fn finish(state: State, event: Event) -> Step {
             }
         }
         (State::Describing(job), Event::Described) => {
-            let change = Change::Written(job.spare(), job.content.digests.boot, job.offer.version);
+            let (release, offer) = (job.content.digests.boot, &job.offer);
+            let change = Change::Written(job.spare(), release, offer.version, offer.epoch);
             (State::Marking(job), vec![Effect::Change(change)])
         }
         (State::Marking(job), Event::Changed) => (State::Surveying(job), vec![Effect::Survey]),

@@ -56,6 +56,7 @@ pub(super) fn device(
 fn update(written: &written::Update) -> Update {
     let rate = |rate: Option<Rate>| rate.map_or(0, |rate| rate.0);
     Update {
+        epoch: written.epoch,
         deadline_seconds: written.deadline.seconds(),
         settle_seconds: written.settle.seconds(),
         gate: match written.gate {

@@ -142,9 +142,6 @@ pub struct BuildBundle {
     /// Program that signs the bundle: `CMD targets` gets bytes and prints a signature, `CMD public` prints the public key
     #[arg(long, value_name = "CMD", requires = "bundle")]
     pub signer: Option<Command>,
-    /// Security epoch: machines never go back to a lower one
-    #[arg(long, value_name = "N", default_value_t = 0, requires = "bundle")]
-    pub security_epoch: u32,
     /// Let the bundle replace versions up to this newer one: a signed downgrade
     #[arg(long, value_name = "VERSION", requires = "bundle", value_parser = version)]
     pub replaces: Option<Version>,

@@ -15,7 +15,6 @@ pub(super) fn run(ctx: &Context, args: &args::BuildBundle, format: Format) -> Re
     let options = args.bundle.then(|| bundle::Options {
         keys: args.keys.clone(),
         signer: args.signer.clone(),
-        epoch: args.security_epoch,
         replaces: args.replaces,
     });
     // Said before anything is built: it takes minutes to learn it afterwards.

@@ -101,7 +101,7 @@ fn descriptor(path: &Path) -> Result<Descriptor> {
 fn shipped_again(record: &Record, release: [u8; 32], path: &Path) -> Result<Record> {
     let fresh = record.state(Slot::A) == SlotState::Good && record.state(Slot::B) == SlotState::Empty;
     if fresh && record.sequence() == 1 {
-        return Ok(Record::shipped(release, record.version(Slot::A)));
+        return Ok(Record::shipped(release, record.version(Slot::A), record.epoch(Slot::A)));
     }
     let message = format!("a machine has started from {} already", path.display());
     Err(Error::new(Kind::Usage, message)

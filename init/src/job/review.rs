@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_verdict_on_a_trial_and_explains_one_that_had_none_but_a_good_release_stays_good() {
-        let record = Record::shipped([7; 32], 1).written(Slot::B, [8; 32], 2).unwrap().arm(Slot::B).unwrap();
+        let record = Record::shipped([7; 32], 1, 0).written(Slot::B, [8; 32], 2, 0).unwrap().arm(Slot::B).unwrap();
         assert_eq!(blame(&record, Slot::B), record, "it was never started");
         let started = record.begin_boot(record.choose(&[]));
         assert_eq!(blame(&started, Slot::B).state(Slot::B), SlotState::Failed(Verdict::Panic));

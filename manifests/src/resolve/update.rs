@@ -12,6 +12,7 @@ use std::path::Path;
 pub(super) fn resolve_update(update: &UpdateTable, directory: &Path) -> Update {
     Update {
         root: input(&update.root, directory),
+        epoch: update.epoch,
         deadline: update.deadline,
         settle: update.settle,
         gate: update.gate,

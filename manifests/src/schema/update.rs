@@ -19,6 +19,10 @@ pub(crate) struct UpdateTable {
     /// The first trusted root, as `coracle keys` makes it: who may sign updates of this image.
     #[schemars(extend("examples" = ["keys/root.json"]))]
     pub(crate) root: HostPath,
+    /// The security epoch. Raise it when older releases must not be booted any more, because a hole in them is known: a machine that has committed a release never goes back to one of a lower epoch.
+    #[serde(default)]
+    #[schemars(extend("examples" = [1]))]
+    pub(crate) epoch: u32,
     /// How long after its start a new release may take to become healthy, before the machine goes back to the old one by itself: 30 s to 1 h.
     #[serde(default = "default_deadline")]
     #[schemars(extend("examples" = ["3 min"]))]

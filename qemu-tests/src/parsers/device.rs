@@ -100,7 +100,7 @@ fn live(record: Record) {
     ignore(booted.commit().map(|record| record.encode()));
     for slot in Slot::ALL {
         ignore((booted.clear(slot), booted.arm(slot), booted.refuse(slot), booted.damage(slot).encode()));
-        ignore((booted.written(slot, [1; 32], 1), booted.fail(slot, Verdict::Gate), booted.roll_back()));
+        ignore((booted.written(slot, [1; 32], 1, 0), booted.fail(slot, Verdict::Gate), booted.roll_back()));
         ignore(booted.retry(&booted.release(slot)).explain(slot, Verdict::Panic).missed().pause_seconds());
         ignore(record.choose(&[slot]));
     }

@@ -248,7 +248,7 @@ mod tests {
         table.add(Role::Meta, Guid::from_random([2; 16]), Size::Bytes(1 << 20)).unwrap();
         disk.write_table(&table).unwrap();
         let meta = Disk::partition(&table, Role::Meta).unwrap();
-        disk.write_within(&meta, 0, &Record::shipped([7; 32], 1).encode()).unwrap();
+        disk.write_within(&meta, 0, &Record::shipped([7; 32], 1, 0).encode()).unwrap();
         (directory, disk, table)
     }
 

@@ -114,6 +114,8 @@ pub struct DeviceConfig {
 /// How updates are taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Update {
+    /// Security epoch of this image.
+    pub epoch: u32,
     /// Seconds from the start of the kernel within which a release on trial must be committed.
     pub deadline_seconds: u16,
     /// Seconds that everything must stay healthy before the commit.

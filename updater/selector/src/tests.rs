@@ -147,12 +147,12 @@ fn fill(disk: &mut MemoryDisk, at: u64, boot: &[u8], version: &str) {
 }
 
 fn trial() -> Record {
-    Record::shipped([1; 32], 1).written(Slot::B, [2; 32], 2).unwrap().arm(Slot::B).unwrap()
+    Record::shipped([1; 32], 1, 0).written(Slot::B, [2; 32], 2, 0).unwrap().arm(Slot::B).unwrap()
 }
 
 #[test]
 fn the_shipped_slot_is_started_without_a_write() {
-    let mut machine = Machine::new(Some(Record::shipped([1; 32], 1)), Some(b"one"), None).liking(&[b"one"]);
+    let mut machine = Machine::new(Some(Record::shipped([1; 32], 1, 0)), Some(b"one"), None).liking(&[b"one"]);
     machine.boot();
     assert_eq!(machine.started, [b"one"]);
     assert_eq!(machine.disk.writes, 0);
@@ -361,7 +361,7 @@ fn a_ruined_record_still_starts_the_slot_that_holds_something() {
 
 #[test]
 fn a_machine_without_anything_to_start_says_so_waits_longer_each_time_and_comes_back() {
-    let mut machine = Machine::new(Some(Record::shipped([1; 32], 1)), None, None);
+    let mut machine = Machine::new(Some(Record::shipped([1; 32], 1, 0)), None, None);
     for _ in 0..3 {
         assert_eq!(machine.boot(), Selected::Nothing);
     }

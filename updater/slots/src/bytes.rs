@@ -18,6 +18,7 @@ const SLOT_BYTES: usize = 64;
 const FLOORS_AT: usize = 160;
 const BLOCKED_AT: usize = 192;
 const BLOCKED_BYTES: usize = 40;
+const CHANNEL_FLOORS_AT: usize = 352;
 
 /// Why bytes are not a record, last words or an entry of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,7 @@ fn parse_fields(block: &[u8; COPY_BYTES]) -> Option<Record> {
         states: [state(Slot::A)?, state(Slot::B)?],
         releases: Slot::ALL.map(|slot| array(block, at(slot) + 8)),
         versions: Slot::ALL.map(|slot| get64(block, at(slot) + 40)),
+        epochs: Slot::ALL.map(|slot| get32(block, at(slot) + 48)),
         last_good: parse_slot(block[24])?,
         booting: parse_slot(block[25])?,
         hold: match block[26] {
@@ -102,6 +104,8 @@ fn parse_fields(block: &[u8; COPY_BYTES]) -> Option<Record> {
             released: get64(block, FLOORS_AT + 8),
             epoch: get32(block, FLOORS_AT + 16),
             root_version: get32(block, FLOORS_AT + 20),
+            issued: get64(block, CHANNEL_FLOORS_AT),
+            timestamp_version: get32(block, CHANNEL_FLOORS_AT + 8),
         },
         blocked: parse_blocked(&block[BLOCKED_AT..BLOCKED_AT + BLOCKED_MAX * BLOCKED_BYTES])?,
     })
@@ -130,11 +134,14 @@ impl Record {
             (out[at], out[at + 1]) = encode_state(self.state(slot));
             put(&mut out, at + 8, &self.release(slot));
             put(&mut out, at + 40, &self.version(slot).to_le_bytes());
+            put(&mut out, at + 48, &self.epoch(slot).to_le_bytes());
         }
         put(&mut out, FLOORS_AT, &self.floors.version.to_le_bytes());
         put(&mut out, FLOORS_AT + 8, &self.floors.released.to_le_bytes());
         put(&mut out, FLOORS_AT + 16, &self.floors.epoch.to_le_bytes());
         put(&mut out, FLOORS_AT + 20, &self.floors.root_version.to_le_bytes());
+        put(&mut out, CHANNEL_FLOORS_AT, &self.floors.issued.to_le_bytes());
+        put(&mut out, CHANNEL_FLOORS_AT + 8, &self.floors.timestamp_version.to_le_bytes());
         for (index, (release, verdict)) in self.blocked.entries().enumerate() {
             let at = BLOCKED_AT + index * BLOCKED_BYTES;
             put(&mut out, at, &release);
@@ -191,13 +198,14 @@ mod tests {
 
     prop_compose! {
         fn any_record()(
-            numbers: [u64; 5],
+            numbers: [u64; 6],
             a in any_state(),
             b in any_state(),
             releases: [[u8; 32]; 2],
             flags: [bool; 3],
             small: [u8; 2],
-            floors: [u32; 2],
+            floors: [u32; 3],
+            epochs: [u32; 2],
             failed in proptest::collection::vec((any::<[u8; 32]>(), any_verdict()), 0..8),
         ) -> Record {
             let slot = |flag| if flag { Slot::A } else { Slot::B };
@@ -206,6 +214,7 @@ mod tests {
                 states: [a, b],
                 releases,
                 versions: [numbers[1], numbers[2]],
+                epochs,
                 last_good: slot(flags[0]),
                 booting: slot(flags[1]),
                 hold: flags[2],
@@ -216,6 +225,8 @@ mod tests {
                     released: numbers[4],
                     epoch: floors[0],
                     root_version: floors[1],
+                    timestamp_version: floors[2],
+                    issued: numbers[5],
                 },
                 blocked: failed.into_iter().fold(Blocked::NONE, |list, (release, verdict)| list.with(release, verdict)),
             }
@@ -246,7 +257,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_noticed() {
-        let good = Record::shipped([9; 32], 1).encode();
+        let good = Record::shipped([9; 32], 1, 0).encode();
         for bit in 0..COPY_BYTES * 8 {
             let mut damaged = good;
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -256,7 +267,7 @@ mod tests {
 
     #[test]
     fn the_next_write_goes_over_the_older_copy() {
-        let old = Record::shipped([9; 32], 1);
+        let old = Record::shipped([9; 32], 1, 0);
         let new = old.damage(Slot::B);
         let found = parse_copies(&old.encode(), &new.encode()).unwrap();
         assert_eq!((found.record, found.copy, found.next_offset()), (new, 1, COPY_OFFSETS[0]));

@@ -23,7 +23,7 @@ pub enum Reason {
     Held,
     /// It is good, and the slot that committed last cannot be used.
     OtherGood,
-    /// Nothing may be booted: the slot that committed last is tried all the same, after a pause.
+    /// Nothing may be booted: a slot is tried all the same, after a pause.
     NothingEligible,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Reason {
             Self::LastGood => "last good",
             Self::Held => "last good, held by hand",
             Self::OtherGood => "the other slot cannot be used",
-            Self::NothingEligible => "nothing is eligible, last good again",
+            Self::NothingEligible => "nothing is eligible",
         })
     }
 }
@@ -52,7 +52,8 @@ impl Record {
     /// What the selector boots, given which slots the firmware has refused in this very power-on. A trial comes first
     /// unless there is a hold, then the last good slot, then any good one; a refused slot is never chosen while another
     /// is left. Where nothing is eligible, the last good slot is named although it is not, and after it the other one
-    /// unless that is empty.
+    /// unless that is empty. A release that was written and never tried takes turns with it, power-on by power-on: one of
+    /// the two may well run.
     pub fn choose(&self, refused: &[Slot]) -> Choice {
         let usable = |slot: Slot| !refused.contains(&slot);
         let trial = Slot::ALL.into_iter().find(|slot| {
@@ -72,7 +73,10 @@ impl Record {
         if good(other) {
             return Choice { slot: other, reason: Reason::OtherGood };
         }
-        let try_other = !usable(self.last_good) && usable(other) && self.state(other) != SlotState::Empty;
+        let turn =
+            self.state(other) == SlotState::Written && self.dry_boots > 0 && self.booting == self.last_good;
+        let may_try = usable(other) && self.state(other) != SlotState::Empty;
+        let try_other = may_try && (turn || !usable(self.last_good));
         Choice { slot: if try_other { other } else { self.last_good }, reason: Reason::NothingEligible }
     }
 

@@ -44,11 +44,15 @@ pub enum Event {
     NotStarted,
     /// The record was unreadable and made anew.
     Rebuilt,
+    /// A slot was emptied, since its release is of a lower security epoch than the one that was committed.
+    Retired,
+    /// An operator took back a release that was armed.
+    Dropped,
 }
 
 impl Event {
     /// Every event, in the order of their codes, which begin with 1.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Applied,
         Self::Armed,
         Self::Committed,
@@ -60,6 +64,8 @@ impl Event {
         Self::Damaged,
         Self::NotStarted,
         Self::Rebuilt,
+        Self::Retired,
+        Self::Dropped,
     ];
 
     const fn code(self) -> u8 {
@@ -75,6 +81,8 @@ impl Event {
             Self::Damaged => 9,
             Self::NotStarted => 10,
             Self::Rebuilt => 11,
+            Self::Retired => 12,
+            Self::Dropped => 13,
         }
     }
 
@@ -97,6 +105,8 @@ impl fmt::Display for Event {
             Self::Damaged => "damaged",
             Self::NotStarted => "not started",
             Self::Rebuilt => "record rebuilt",
+            Self::Retired => "retired",
+            Self::Dropped => "dropped",
         })
     }
 }
@@ -336,7 +346,7 @@ mod tests {
 
     #[test]
     fn undefined_values_are_no_entry() {
-        for (at, value) in [(32, 0), (32, 12), (33, 0), (34, 8), (97, 0)] {
+        for (at, value) in [(32, 0), (32, 14), (33, 0), (34, 8), (97, 0)] {
             let mut block = sample().encode();
             block[at] = value;
             seal(&mut block, MAGIC);

@@ -135,6 +135,10 @@ pub struct Floors {
     pub root_version: u32,
     /// Newest release date in signed metadata, Unix seconds.
     pub released: u64,
+    /// Version of the newest timestamp accepted from a channel.
+    pub timestamp_version: u32,
+    /// When that timestamp was signed, Unix seconds.
+    pub issued: u64,
 }
 
 impl Floors {
@@ -145,6 +149,8 @@ impl Floors {
             epoch: self.epoch.max(other.epoch),
             root_version: self.root_version.max(other.root_version),
             released: self.released.max(other.released),
+            timestamp_version: self.timestamp_version.max(other.timestamp_version),
+            issued: self.issued.max(other.issued),
         }
     }
 }
@@ -165,6 +171,7 @@ pub struct Record {
     pub(crate) states: [SlotState; 2],
     pub(crate) releases: [Release; 2],
     pub(crate) versions: [u64; 2],
+    pub(crate) epochs: [u32; 2],
     pub(crate) last_good: Slot,
     pub(crate) booting: Slot,
     pub(crate) hold: bool,
@@ -176,28 +183,31 @@ pub struct Record {
 
 impl Record {
     /// The record an image ships with: slot A holds `release` and is good, slot B is empty.
-    pub fn shipped(release: Release, version: u64) -> Self {
+    pub fn shipped(release: Release, version: u64, epoch: u32) -> Self {
         Self {
             sequence: 1,
             states: [SlotState::Good, SlotState::Empty],
             releases: [release, [0; 32]],
             versions: [version, 0],
+            epochs: [epoch, 0],
             last_good: Slot::A,
             booting: Slot::A,
             hold: false,
             misses: 0,
             dry_boots: 0,
-            floors: Floors { version, ..Floors::default() },
+            floors: Floors { version, epoch, ..Floors::default() },
             blocked: Blocked::NONE,
         }
     }
 
     /// The record to go on with when both copies are unreadable, from the descriptors that the slots hold (A, B) and
-    /// the slot that is running, if something is. Floors, verdicts and the hold are lost with the copies.
+    /// the slot that is running, if something is. Floors, epochs, verdicts and the hold are lost with the copies; the
+    /// running release says its epoch itself, see [`Record::running_epoch`].
     ///
-    /// What runs is good. Before anything runs, the *older* of two releases is: it was there when the newer one came,
-    /// so it was committed once. The newer one goes on trial, for nobody knows any more whether it ever was healthy: if
-    /// it is, it commits again; if it is not, the machine falls back. Of two that cannot be told apart, A is the first.
+    /// What runs is good, and of the other release nobody knows whether it ever was: it counts as written, so that it is
+    /// booted only when the running one cannot be. Before anything runs, the *older* of two releases is good: it was
+    /// there when the newer one came, so it was committed once. The newer one goes on trial: if it is healthy, it commits
+    /// again; if it is not, the machine falls back. Of two that cannot be told apart, A is the first.
     pub fn rebuilt(held: [Option<Held>; 2], running: Option<Slot>) -> Self {
         let version = |slot: Slot| held[slot.index()].map(|held| held.version);
         let holds = |slot: Slot| version(slot).is_some();
@@ -210,9 +220,8 @@ impl Record {
         let state = |slot: Slot| match version(slot) {
             _ if running == Some(slot) => SlotState::Good,
             None => SlotState::Empty,
-            Some(_) if running.is_none() && version(slot) > version(last_good) => {
-                SlotState::Trial { starts: 0 }
-            }
+            Some(_) if running.is_some() => SlotState::Written,
+            Some(_) if version(slot) > version(last_good) => SlotState::Trial { starts: 0 },
             Some(_) => SlotState::Good,
         };
         Self {
@@ -220,6 +229,7 @@ impl Record {
             states: Slot::ALL.map(state),
             releases: held.map(|held| held.map_or([0; 32], |held| held.release)),
             versions: held.map(|held| held.map_or(0, |held| held.version)),
+            epochs: [0; 2],
             last_good,
             booting: last_good,
             hold: false,
@@ -260,6 +270,11 @@ impl Record {
         self.versions[slot.index()]
     }
 
+    /// The security epoch of the release in `slot`; 0 when it is empty, or unknown since the record was made anew.
+    pub const fn epoch(&self, slot: Slot) -> u32 {
+        self.epochs[slot.index()]
+    }
+
     /// What no update may go below.
     pub const fn floors(&self) -> Floors {
         self.floors
@@ -296,10 +311,16 @@ impl Record {
         self
     }
 
-    pub(crate) const fn holding(mut self, slot: Slot, release: Release, version: u64) -> Self {
+    pub(crate) const fn holding(mut self, slot: Slot, release: Release, version: u64, epoch: u32) -> Self {
         self.releases[slot.index()] = release;
         self.versions[slot.index()] = version;
+        self.epochs[slot.index()] = epoch;
         self
+    }
+
+    /// With nothing in `slot`.
+    pub(crate) const fn emptied(self, slot: Slot) -> Self {
+        self.with(slot, SlotState::Empty).holding(slot, [0; 32], 0, 0)
     }
 
     /// The next sequence number, if anything has changed.

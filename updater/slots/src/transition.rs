@@ -37,6 +37,8 @@ pub enum Obstacle {
     Blocked(Verdict),
     /// An operator went back by hand and has not released the hold.
     Hold,
+    /// The release is of a lower security epoch than the floor.
+    Epoch,
 }
 
 impl fmt::Display for RefusedTransition {
@@ -49,6 +51,7 @@ impl fmt::Display for RefusedTransition {
             Obstacle::OnlyGood => f.write_str("it is the only good one"),
             Obstacle::Blocked(verdict) => write!(f, "its release failed before ({verdict})"),
             Obstacle::Hold => f.write_str("the machine was rolled back by hand and is held"),
+            Obstacle::Epoch => f.write_str("its security epoch is lower than one that was committed here"),
         }
     }
 }
@@ -59,29 +62,48 @@ impl core::error::Error for RefusedTransition {}
 type Next = Result<Record, RefusedTransition>;
 
 impl Record {
-    /// Before the spare slot is overwritten. Refused for the running slot, while a release is on trial, and for a good
-    /// slot unless the running one is good as well.
-    pub fn clear(self, slot: Slot) -> Next {
-        self.require_spare("clear", slot)?;
-        if self.state(slot) == SlotState::Good && self.state(self.booting) != SlotState::Good {
-            return Err(self.refusal("clear", slot, Obstacle::OnlyGood));
+    /// What forbids overwriting `slot`, if anything does. The one rule that keeps the last bootable slot:
+    ///
+    /// - The running slot is never overwritten, and nothing is while a release is on trial in either slot.
+    /// - A slot that is not good may be: nothing falls back to it, whatever state the running one is in. So a machine that
+    ///   runs from a damaged or failed slot can be mended by an update.
+    /// - A good slot may be when the running one is good as well.
+    /// - A good slot may also be when the running one is not, if the selector could not start it: it names a slot that is
+    ///   not good only after every good one was refused, and says so by a dry boot. Then the running slot is the one that
+    ///   is known to start, and the other is good on paper only.
+    pub fn forbids_overwriting(&self, slot: Slot) -> Option<Obstacle> {
+        if let Some(trial) = self.on_trial() {
+            return Some(Obstacle::Trial(trial));
         }
-        let mut next = self.with(slot, SlotState::Empty).holding(slot, [0; 32], 0);
+        if slot == self.booting {
+            return Some(Obstacle::Running);
+        }
+        let one_is_enough = self.state(self.booting) == SlotState::Good || self.dry_boots > 0;
+        (self.state(slot) == SlotState::Good && !one_is_enough).then_some(Obstacle::OnlyGood)
+    }
+
+    /// Before the spare slot is overwritten: see [`Record::forbids_overwriting`].
+    pub fn clear(self, slot: Slot) -> Next {
+        if let Some(obstacle) = self.forbids_overwriting(slot) {
+            return Err(self.refusal("clear", slot, obstacle));
+        }
+        let mut next = self.emptied(slot);
         next.last_good = self.booting;
         Ok(next.stamped(self))
     }
 
-    /// The spare slot holds `release`, read back from the device and compared. Requires [`Record::clear`].
-    pub fn written(self, slot: Slot, release: Release, version: u64) -> Next {
+    /// The spare slot holds `release` of this security epoch, read back from the device and compared. Requires
+    /// [`Record::clear`].
+    pub fn written(self, slot: Slot, release: Release, version: u64, epoch: u32) -> Next {
         self.require_spare("fill", slot)?;
         if self.state(slot) != SlotState::Empty {
             return Err(self.refusal("fill", slot, Obstacle::State));
         }
-        Ok(self.with(slot, SlotState::Written).holding(slot, release, version).stamped(self))
+        Ok(self.with(slot, SlotState::Written).holding(slot, release, version, epoch).stamped(self))
     }
 
     /// The written slot boots next, up to [`crate::TRIAL_STARTS`] times, before the running one is used again. Refused
-    /// for a release that failed before, and while there is a hold.
+    /// for a release that failed before, for one below the epoch floor, and while there is a hold.
     pub fn arm(self, slot: Slot) -> Next {
         self.require_spare("arm", slot)?;
         if self.state(slot) != SlotState::Written {
@@ -89,6 +111,9 @@ impl Record {
         }
         if let Some(verdict) = self.blocked(&self.release(slot)) {
             return Err(self.refusal("arm", slot, Obstacle::Blocked(verdict)));
+        }
+        if self.epoch(slot) < self.floors.epoch {
+            return Err(self.refusal("arm", slot, Obstacle::Epoch));
         }
         if self.hold {
             return Err(self.refusal("arm", slot, Obstacle::Hold));
@@ -100,8 +125,9 @@ impl Record {
         Ok(next.stamped(self))
     }
 
-    /// The running slot is healthy: it is good, and the one to fall back to from now on. Changes nothing about a
-    /// running slot that an operator has just left by [`Record::roll_back`].
+    /// The running slot is healthy: it is good, and the one to fall back to from now on. Its security epoch becomes the
+    /// floor, and a release of a lower epoch in the other slot is retired: that slot is empty, so that nothing goes back
+    /// there. Changes nothing about a running slot that an operator has just left by [`Record::roll_back`].
     pub fn commit(self) -> Next {
         let slot = self.booting;
         match self.state(slot) {
@@ -109,6 +135,10 @@ impl Record {
             SlotState::Trial { .. } | SlotState::Good => {
                 let mut next = self.with(slot, SlotState::Good);
                 next.last_good = slot;
+                next.floors.epoch = next.floors.epoch.max(next.epoch(slot));
+                if next.epoch(slot.other()) < next.floors.epoch {
+                    next = next.emptied(slot.other());
+                }
                 Ok(next.stamped(self))
             }
             SlotState::Empty | SlotState::Written | SlotState::Failed(_) | SlotState::Damaged => {
@@ -176,6 +206,18 @@ impl Record {
         Ok(next.stamped(self))
     }
 
+    /// By hand: the release that is armed in the other slot is not booted; it is written, as before it was armed, and
+    /// nothing is armed before [`Record::release_hold`]. Nothing speaks against the release.
+    pub fn disarm(self) -> Next {
+        let other = self.booting.other();
+        let SlotState::Trial { .. } = self.state(other) else {
+            return Err(self.refusal("disarm", other, Obstacle::State));
+        };
+        let mut next = self.with(other, SlotState::Written);
+        (next.hold, next.misses) = (true, 0);
+        Ok(next.stamped(self))
+    }
+
     /// Updates may be armed again.
     pub fn release_hold(self) -> Self {
         let mut next = self;
@@ -202,6 +244,30 @@ impl Record {
     pub fn raise_floors(self, floors: Floors) -> Self {
         let mut next = self;
         next.floors = self.floors.max(floors);
+        next.stamped(self)
+    }
+
+    /// The running release says itself of which security epoch it is: a record that was made anew does not know it. Of a
+    /// good release it is the floor. Changes nothing otherwise.
+    pub fn running_epoch(self, epoch: u32) -> Self {
+        let running = self.booting;
+        let mut next = self;
+        next.epochs[running.index()] = epoch;
+        if self.state(running) == SlotState::Good {
+            next.floors.epoch = self.floors.epoch.max(epoch);
+        }
+        next.stamped(self)
+    }
+
+    /// A newer root has replaced the keys of timestamp or snapshot: what was signed with the old ones sets no floor any
+    /// more (fast-forward recovery, TUF specification 5.3.11). Changes nothing unless the root is newer than the floor, so
+    /// that it happens once for each root.
+    pub fn recover_timestamp(self, root_version: u32) -> Self {
+        if root_version <= self.floors.root_version {
+            return self;
+        }
+        let mut next = self;
+        next.floors = Floors { root_version, timestamp_version: 0, issued: 0, ..self.floors };
         next.stamped(self)
     }
 

@@ -12,7 +12,7 @@ fn machine() -> Machine {
     Machine {
         image: "hello".to_owned(),
         arch: Arch::X86_64,
-        record: Record::shipped(OURS, version("1.0").to_u64()),
+        record: Record::shipped(OURS, version("1.0").to_u64(), 0),
         running: Slot::A,
         spare_bytes: Some(256 << 20),
     }
@@ -41,7 +41,7 @@ fn job() -> Job {
 
 /// Every kind of event, with contents that fit the job.
 fn events() -> Vec<Event> {
-    let refused = Record::shipped(OURS, 1).arm(Slot::B).unwrap_err();
+    let refused = Record::shipped(OURS, 1, 0).arm(Slot::B).unwrap_err();
     let digests = content(2).digests;
     vec![
         Event::Asked(Ask::Apply, Box::new(machine())),
@@ -147,7 +147,7 @@ fn run(machine: Machine, ask: Ask, offer: &Offer, content: Content) -> (Vec<Effe
 #[test]
 fn an_update_does_everything_in_this_order() {
     let (effects, end) = run(machine(), Ask::Apply, &offer(), content(3));
-    let floors = Floors { version: 0, epoch: 3, root_version: 2, released: 1_700_000_000 };
+    let floors = Floors { root_version: 2, released: 1_700_000_000, ..Floors::default() };
     let expected = [
         Effect::Verify,
         Effect::ReadIndex,
@@ -158,7 +158,7 @@ fn an_update_does_everything_in_this_order() {
         Effect::Complete,
         Effect::ReadBack,
         Effect::Describe,
-        Effect::Change(Change::Written(Slot::B, THEIRS, version("2.0"))),
+        Effect::Change(Change::Written(Slot::B, THEIRS, version("2.0"), 3)),
         Effect::Survey,
         Effect::Change(Change::Arm(Slot::B, floors)),
         Effect::Tell,
@@ -187,7 +187,7 @@ fn refusal(machine: Machine, offer: &Offer, content: Content) -> Option<Refusal>
 
 #[test]
 fn a_machine_that_may_not_update_now_refuses_before_a_byte_is_read() {
-    let filled = Record::shipped(OURS, 1).clear(Slot::B).unwrap().written(Slot::B, THEIRS, 2).unwrap();
+    let filled = Record::shipped(OURS, 1, 0).clear(Slot::B).unwrap().written(Slot::B, THEIRS, 2, 0).unwrap();
     let armed = filled.arm(Slot::B).unwrap();
     let started = armed.begin_boot(armed.choose(&[]));
     let good = started.commit().unwrap();
@@ -250,8 +250,14 @@ fn the_running_release_is_refused() {
 
 #[test]
 fn a_release_that_failed_here_is_refused_until_it_is_retried() {
-    let armed =
-        machine().record.clear(Slot::B).unwrap().written(Slot::B, THEIRS, 2).unwrap().arm(Slot::B).unwrap();
+    let armed = machine()
+        .record
+        .clear(Slot::B)
+        .unwrap()
+        .written(Slot::B, THEIRS, 2, 0)
+        .unwrap()
+        .arm(Slot::B)
+        .unwrap();
     let record = armed.fail(Slot::B, Verdict::Unhealthy).unwrap();
     let expected = Refusal::Blocked { version: version("2.0"), release: THEIRS, verdict: Verdict::Unhealthy };
     assert_eq!(refusal(Machine { record, ..machine() }, &offer(), content(1)), Some(expected));
@@ -279,7 +285,7 @@ fn what_does_not_fit_is_refused_with_the_sum() {
 
 #[test]
 fn the_only_good_slot_is_not_overwritten() {
-    let good_b = Record::shipped(OURS, 1).clear(Slot::B).unwrap().written(Slot::B, [9; 32], 2).unwrap();
+    let good_b = Record::shipped(OURS, 1, 0).clear(Slot::B).unwrap().written(Slot::B, [9; 32], 2, 0).unwrap();
     let good_b = good_b.arm(Slot::B).unwrap();
     let good_b = good_b.begin_boot(good_b.choose(&[])).commit().unwrap();
     // Slot A runs again because it was asked for by hand, and turns out to be damaged.

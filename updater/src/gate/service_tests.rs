@@ -48,7 +48,7 @@ impl<T: Trial> Trial for OnFile<T> {
 }
 
 fn on_trial() -> Record {
-    let record = Record::shipped([7; 32], 1 << 48).written(Slot::B, [8; 32], 2 << 48).unwrap();
+    let record = Record::shipped([7; 32], 1 << 48, 0).written(Slot::B, [8; 32], 2 << 48, 0).unwrap();
     let record = record.arm(Slot::B).unwrap();
     record.begin_boot(record.choose(&[]))
 }

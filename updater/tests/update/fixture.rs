@@ -236,7 +236,7 @@ pub(crate) fn ship(disk: &Disk, slot_bytes: u64, payload: &Payload) {
         disk.write_within(&a, offset, &bytes).unwrap();
     }
     let version = Version::parse(&payload.version).unwrap().to_u64();
-    let record = Record::shipped(payload.release(), version);
+    let record = Record::shipped(payload.release(), version, 0);
     disk.write_within(&meta::partition(disk, &table).unwrap(), 0, &record.encode()).unwrap();
     disk.sync().unwrap();
 }

@@ -38,7 +38,7 @@ fn disk_with(dir: &Path, boot: &[u8]) -> PathBuf {
     File::create(&root).unwrap().set_len(1 << 20).unwrap();
     let seed = Digest::of(boot);
     let verity = verity::build(&root, &seed).unwrap();
-    let record = Record::shipped(seed.0, 0).encode();
+    let record = Record::shipped(seed.0, 0, 0).encode();
     let mut meta = vec![0; usize::try_from(COPY_OFFSETS[1]).unwrap()];
     meta[..record.len()].copy_from_slice(&record);
     meta.extend_from_slice(&record);

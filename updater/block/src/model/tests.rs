@@ -24,7 +24,7 @@ fn machine() -> (Model, Table, Partition) {
     disk.write_table(&table).unwrap();
     let partition = meta::partition(&disk, &table).unwrap();
     for offset in coracle_slots::COPY_OFFSETS {
-        disk.write_within(&partition, offset, &Record::shipped([1; 32], 1).encode()).unwrap();
+        disk.write_within(&partition, offset, &Record::shipped([1; 32], 1, 0).encode()).unwrap();
     }
     model.settle();
     (model, table, partition)
@@ -69,7 +69,7 @@ fn a_cut_in_any_change_of_the_record_leaves_the_old_or_the_new_one() {
     let read = |disk: &Disk| meta::read(disk, &partition).unwrap().record;
     let update: [Step; 6] = [
         |record| record.clear(Slot::B),
-        |record| record.written(Slot::B, [2; 32], 2),
+        |record| record.written(Slot::B, [2; 32], 2, 0),
         |record| record.arm(Slot::B),
         |record| Ok(record.begin_boot(record.choose(&[]))),
         |record| record.fail(Slot::B, Verdict::Panic),

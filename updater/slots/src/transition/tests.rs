@@ -22,12 +22,12 @@ const STATES: [SlotState; 12] = [
 ];
 
 fn shipped() -> Record {
-    Record::shipped([7; 32], 7)
+    Record::shipped([7; 32], 7, 0)
 }
 
 /// Slot B armed with release 8.
 fn armed() -> Record {
-    shipped().written(Slot::B, [8; 32], 8).unwrap().arm(Slot::B).unwrap()
+    shipped().written(Slot::B, [8; 32], 8, 0).unwrap().arm(Slot::B).unwrap()
 }
 
 fn boot(record: Record) -> Record {
@@ -45,10 +45,11 @@ fn records() -> Vec<Record> {
         for b in STATES {
             for last_good in Slot::ALL {
                 for booting in Slot::ALL {
-                    for hold in [false, true] {
+                    for (hold, dry_boots) in [(false, 0), (false, 1), (true, 0), (true, 6)] {
                         let mut record = shipped().with(Slot::A, a).with(Slot::B, b);
-                        record = record.holding(Slot::B, [8; 32], 8);
-                        (record.last_good, record.booting, record.hold) = (last_good, booting, hold);
+                        record = record.holding(Slot::B, [8; 32], 8, 0);
+                        (record.last_good, record.booting) = (last_good, booting);
+                        (record.hold, record.dry_boots) = (hold, dry_boots);
                         out.push(record);
                     }
                 }
@@ -67,6 +68,7 @@ fn a_slot_is_only_booted_when_good_or_on_trial_unless_nothing_is() {
     for record in records() {
         let choice = record.choose(&[]);
         let state = record.state(choice.slot);
+        let turns = record.dry_boots > 0 && record.booting() == record.last_good();
         match choice.reason {
             Reason::Trial => {
                 assert!(matches!(state, SlotState::Trial { starts } if starts < TRIAL_STARTS));
@@ -76,7 +78,8 @@ fn a_slot_is_only_booted_when_good_or_on_trial_unless_nothing_is() {
             Reason::Held => assert!(record.hold() && state == SlotState::Good),
             Reason::NothingEligible => {
                 assert!(Slot::ALL.into_iter().all(|slot| record.state(slot) != SlotState::Good));
-                assert_eq!(choice.slot, record.last_good());
+                let untried = turns && record.state(record.last_good().other()) == SlotState::Written;
+                assert_eq!(choice.slot == record.last_good(), !untried);
             }
         }
     }
@@ -157,17 +160,19 @@ fn a_failure_without_a_verdict_gets_its_reason_once() {
 }
 
 #[test]
-fn clearing_needs_a_spare_slot_no_trial_and_another_good_one() {
+fn clearing_needs_a_spare_slot_no_trial_and_another_good_one_or_one_that_alone_starts() {
     for record in records() {
         for slot in Slot::ALL {
             let running = record.booting();
-            let only_good =
-                record.state(slot) == SlotState::Good && record.state(slot.other()) != SlotState::Good;
+            let only_good = record.state(slot) == SlotState::Good
+                && record.state(slot.other()) != SlotState::Good
+                && record.dry_boots == 0;
             let expected = match record.on_trial() {
                 Some(trial) => Some(Obstacle::Trial(trial)),
                 None if slot == running => Some(Obstacle::Running),
                 None => only_good.then_some(Obstacle::OnlyGood),
             };
+            assert_eq!(record.forbids_overwriting(slot), expected);
             match record.clear(slot) {
                 Ok(next) => {
                     assert_eq!(expected, None);
@@ -186,7 +191,7 @@ fn only_an_empty_spare_is_filled_and_only_a_written_one_armed() {
     for record in records() {
         for slot in Slot::ALL {
             let spare = slot != record.booting() && record.on_trial().is_none();
-            let filled = record.written(slot, [9; 32], 9);
+            let filled = record.written(slot, [9; 32], 9, 0);
             assert_eq!(filled.is_ok(), spare && record.state(slot) == SlotState::Empty);
             let armed = record.arm(slot);
             let may = spare && record.state(slot) == SlotState::Written && !record.hold();
@@ -251,7 +256,7 @@ fn going_back_needs_another_good_slot_and_boots_it_until_the_hold_is_released() 
 #[test]
 fn after_going_back_nothing_is_armed_before_the_hold_is_released() {
     let held = boot(updated().roll_back().unwrap());
-    let written = held.clear(Slot::B).unwrap().written(Slot::B, [9; 32], 9).unwrap();
+    let written = held.clear(Slot::B).unwrap().written(Slot::B, [9; 32], 9, 0).unwrap();
     assert_eq!(written.arm(Slot::B).unwrap_err().obstacle, Obstacle::Hold);
     written.release_hold().arm(Slot::B).unwrap();
 }
@@ -266,7 +271,7 @@ fn leaving_a_trial_by_hand_fails_the_release() {
 #[test]
 fn a_failed_release_is_armed_again_only_after_a_retry() {
     let failed = boot(boot(armed()).fail(Slot::B, Verdict::Unhealthy).unwrap());
-    let again = failed.clear(Slot::B).unwrap().written(Slot::B, [8; 32], 8).unwrap();
+    let again = failed.clear(Slot::B).unwrap().written(Slot::B, [8; 32], 8, 0).unwrap();
     assert_eq!(again.arm(Slot::B).unwrap_err().obstacle, Obstacle::Blocked(Verdict::Unhealthy));
     again.retry(&[8; 32]).arm(Slot::B).unwrap();
     // Without writing it again, too: the slot still holds it.
@@ -323,7 +328,12 @@ fn a_rebuilt_record_trusts_what_runs_and_else_the_older_release() {
     assert_eq!(choice([None, None], None), Choice { slot: Slot::A, reason: Reason::NothingEligible });
     for running in Slot::ALL {
         let record = Record::rebuilt([held(1), held(2)], Some(running));
+        let other = running.other();
         assert_eq!((record.choose(&[]), record.booting()), (good(running), running));
+        // Nobody knows whether the other one ever ran: it is tried when this one cannot be, and else not gone back to.
+        assert_eq!(record.state(other), SlotState::Written);
+        assert_eq!(record.choose(&[running]), Choice { slot: other, reason: Reason::NothingEligible });
+        assert_eq!(record.roll_back().unwrap_err().obstacle, Obstacle::State);
     }
     for (slots, older) in [([held(1), held(2)], Slot::A), ([held(2), held(1)], Slot::B)] {
         let record = Record::rebuilt(slots, None);
@@ -340,4 +350,105 @@ fn transitions_say_what_forbids_them() {
     assert_eq!(say(shipped().clear(Slot::A)), "cannot clear slot A: the machine runs from it");
     assert_eq!(say(armed().clear(Slot::B)), "cannot clear slot B: the release in slot B is on trial");
     assert_eq!(say(shipped().roll_back()), "cannot go back to slot B: it is empty");
+}
+
+/// Release 8 of epoch 5 on trial in slot B, release 7 of epoch 0 good in slot A.
+fn trial_of_a_higher_epoch() -> Record {
+    boot(shipped().written(Slot::B, [8; 32], 8, 5).unwrap().arm(Slot::B).unwrap())
+}
+
+#[test]
+fn the_epoch_floor_rises_with_the_commit_and_retires_a_lower_release() {
+    let trial = trial_of_a_higher_epoch();
+    assert_eq!((trial.floors().epoch, trial.state(Slot::A)), (0, SlotState::Good));
+    let committed = trial.commit().unwrap();
+    assert_eq!((committed.floors().epoch, committed.epoch(Slot::B)), (5, 5));
+    assert_eq!((committed.state(Slot::A), committed.release(Slot::A)), (SlotState::Empty, [0; 32]));
+    assert_eq!(committed.roll_back().unwrap_err().obstacle, Obstacle::State);
+    assert_eq!(boot(committed.damage(Slot::B)).booting(), Slot::B);
+    assert_eq!(committed.commit(), Ok(committed));
+    let lower = committed.written(Slot::A, [9; 32], 9, 4).unwrap();
+    assert_eq!(lower.arm(Slot::A).unwrap_err().obstacle, Obstacle::Epoch);
+}
+
+#[test]
+fn a_failed_release_of_a_higher_epoch_raises_nothing() {
+    let failed = boot(trial_of_a_higher_epoch().fail(Slot::B, Verdict::Panic).unwrap());
+    assert_eq!(
+        (failed.floors().epoch, failed.booting(), failed.state(Slot::A)),
+        (0, Slot::A, SlotState::Good)
+    );
+}
+
+#[test]
+fn a_commit_within_an_epoch_keeps_the_other_slot() {
+    for record in records() {
+        if let Ok(next) = record.commit() {
+            let other = record.booting().other();
+            assert_eq!(next.state(other), record.state(other));
+        }
+    }
+}
+
+#[test]
+fn a_running_release_tells_its_epoch_and_a_good_one_makes_it_the_floor() {
+    let rebuilt = Record::rebuilt([Some(Held { release: [1; 32], version: 1 }), None], None);
+    let told = rebuilt.running_epoch(3);
+    assert_eq!((told.epoch(Slot::A), told.floors().epoch), (3, 3));
+    assert_eq!(told.running_epoch(3), told);
+    let trial = boot(armed()).running_epoch(3);
+    assert_eq!((trial.epoch(Slot::B), trial.floors().epoch), (3, 0));
+    assert_eq!(trial.commit().unwrap().floors().epoch, 3);
+}
+
+#[test]
+fn a_newer_root_resets_the_floors_of_the_channel_once_and_no_other() {
+    let floors =
+        Floors { version: 7, epoch: 1, root_version: 2, released: 5, timestamp_version: 40, issued: 50 };
+    let record = shipped().raise_floors(floors);
+    assert_eq!(record.floors(), floors);
+    assert_eq!(record.recover_timestamp(2), record);
+    let recovered = record.recover_timestamp(3);
+    assert_eq!(recovered.floors(), Floors { root_version: 3, timestamp_version: 0, issued: 0, ..floors });
+    let later = recovered.raise_floors(Floors { timestamp_version: 1, ..Floors::default() });
+    assert_eq!(later.recover_timestamp(3).floors().timestamp_version, 1);
+}
+
+#[test]
+fn an_armed_release_is_dropped_by_hand_without_a_verdict_and_armed_again_after_the_hold() {
+    for record in records() {
+        let other = record.booting().other();
+        assert_eq!(record.disarm().is_ok(), is_trial(record.state(other)));
+    }
+    let dropped = armed().disarm().unwrap();
+    assert_eq!((dropped.state(Slot::B), dropped.blocked(&[8; 32])), (SlotState::Written, None));
+    assert_eq!(dropped.choose(&[]), Choice { slot: Slot::A, reason: Reason::Held });
+    assert_eq!(dropped.arm(Slot::B).unwrap_err().obstacle, Obstacle::Hold);
+    dropped.release_hold().arm(Slot::B).unwrap();
+}
+
+#[test]
+fn a_release_that_was_never_tried_takes_turns_with_a_damaged_one() {
+    let written = shipped().written(Slot::B, [8; 32], 8, 0).unwrap().damage(Slot::A);
+    let mut record = written;
+    let mut booted = Vec::new();
+    for _ in 0..10 {
+        record = boot(record);
+        booted.push(record.booting());
+    }
+    assert_eq!(booted, [Slot::A, Slot::B].repeat(5));
+}
+
+#[test]
+fn a_machine_that_runs_from_a_damaged_slot_takes_an_update_when_the_good_one_does_not_start() {
+    let damaged = updated().damage(Slot::B);
+    assert_eq!(damaged.clear(Slot::A).unwrap_err().obstacle, Obstacle::OnlyGood);
+    // The firmware starts the good slot: then the other one is spare.
+    boot(damaged).clear(Slot::B).unwrap();
+    // It refuses it.
+    let fallen_through = damaged.begin_boot(damaged.choose(&[Slot::A]));
+    assert_eq!(fallen_through.booting(), Slot::B);
+    let armed = fallen_through.clear(Slot::A).unwrap().written(Slot::A, [9; 32], 9, 0).unwrap();
+    let mended = boot(armed.arm(Slot::A).unwrap()).commit().unwrap();
+    assert_eq!((mended.booting(), mended.state(Slot::A)), (Slot::A, SlotState::Good));
 }

@@ -20,6 +20,7 @@ fn image() -> Image {
         gate: Gate::Healthy,
         download_rate: 0,
         write_rate: 0,
+        epoch: 0,
     };
     let config = DeviceConfig {
         image_name: "hello".to_owned(),
@@ -54,7 +55,7 @@ fn shipped() -> Model {
     }
     disk.write_table(&table).unwrap();
     let partition = meta::partition(&disk, &table).unwrap();
-    disk.write_within(&partition, 0, &Record::shipped(OURS, 1 << 48).encode()).unwrap();
+    disk.write_within(&partition, 0, &Record::shipped(OURS, 1 << 48, 0).encode()).unwrap();
     model
 }
 
@@ -63,7 +64,7 @@ fn on_trial() -> Executor {
     let disk = shipped().disk().unwrap();
     let table = disk.read_table().unwrap();
     meta::change(&disk, &table, None, Others::Wait, |record| {
-        let armed = record.clear(Slot::B)?.written(Slot::B, THEIRS, 2 << 48)?.arm(Slot::B)?;
+        let armed = record.clear(Slot::B)?.written(Slot::B, THEIRS, 2 << 48, 0)?.arm(Slot::B)?;
         Ok(armed.begin_boot(armed.choose(&[])))
     })
     .unwrap();
