@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! wire       what the two say to each other
-//! stream     one file over HTTP(S), resumed as often as it takes
+//! stream     one file over HTTP(S), resumed as often as it takes; or one document
 //! answer     what a server's answer means, pure
 //! pace       how fast it may be, and how slow
 //! tls        ureq over coracle-tls
@@ -48,8 +48,31 @@ pub fn run(arguments: &[String]) -> Result<Exit> {
         let text = "warning: this kernel has no Landlock: what speaks to the network may read public files\n";
         drop(io::stderr().write_all(text.as_bytes()));
     }
-    answer(&Stream::new(agent, url, rate, Patience::default()));
+    answer(&Place { agent, address: url.clone(), rate });
     Ok(Exit::Done)
+}
+
+/// Where everything is fetched from.
+struct Place {
+    agent: ureq::Agent,
+    address: String,
+    rate: u64,
+}
+
+impl Place {
+    fn stream(&self, request: &Request) -> Stream {
+        let (agent, patience) = (self.agent.clone(), Patience::default());
+        let url = if request.path.is_empty() {
+            self.address.clone()
+        } else {
+            format!("{}/{}", self.address.trim_end_matches('/'), request.path)
+        };
+        if request.limit == 0 {
+            Stream::new(agent, &url, self.rate, patience)
+        } else {
+            Stream::document(agent, &url, request.limit, patience)
+        }
+    }
 }
 
 fn confine() -> Result<Confined, coracle_sandbox::Kept> {
@@ -60,7 +83,7 @@ fn confine() -> Result<Confined, coracle_sandbox::Kept> {
 }
 
 /// Answers one request after the other; a newer one ends the answer to the one before.
-fn answer(stream: &Stream) {
+fn answer(place: &Place) {
     let (sender, requests) = mpsc::channel();
     // Reading blocks, so it has a thread of its own. It ends, and with it the process, when the writer is gone.
     thread::spawn(move || {
@@ -73,7 +96,7 @@ fn answer(stream: &Stream) {
     });
     let mut next = requests.recv().ok();
     while let Some(request) = next {
-        next = match serve(stream, request, &requests) {
+        next = match serve(&place.stream(&request), &request, &requests) {
             Ok(None) => requests.recv().ok(),
             Ok(newer) => newer,
             // Nobody reads any longer.
@@ -82,8 +105,8 @@ fn answer(stream: &Stream) {
     }
 }
 
-/// Sends the file from the requested offset on. Gives the request that came meanwhile, if one did.
-fn serve(stream: &Stream, request: Request, requests: &Receiver<Request>) -> io::Result<Option<Request>> {
+/// Sends what is requested. Gives the request that came meanwhile, if one did.
+fn serve(stream: &Stream, request: &Request, requests: &Receiver<Request>) -> io::Result<Option<Request>> {
     let mut output = io::stdout().lock();
     let mut transfer = stream.from(request.offset);
     let mut buffer = vec![0; wire::PAYLOAD_BYTES_MAX];

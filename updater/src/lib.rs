@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod baseline;
+pub mod channel;
 pub mod cli;
 pub mod engine;
 pub mod error;

@@ -12,7 +12,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 pub use file::FileSource;
-pub use http::HttpSource;
+pub use http::{Fetcher, HttpSource, encoded};
 pub use stdin::StdinSource;
 
 /// Why a source gives no bytes. `Display` does not contain the cause.

@@ -40,7 +40,8 @@ pub(super) fn judge(head: &Head, offset: u64, known: &File) -> Verdict {
         200 => whole(head, offset, known),
         206 => part(head, offset, known),
         416 if known.total == Some(offset) || (known.total.is_none() && offset > 0) => Verdict::End,
-        404 | 410 => Verdict::Final(Kind::NotFound, status(head)),
+        // Object stores that may not be listed say 403 of what is not there.
+        403 | 404 | 410 => Verdict::Final(Kind::NotFound, status(head)),
         408 | 425 | 429 | 500..=599 => Verdict::Passing(status(head)),
         _ => Verdict::Final(Kind::Network, status(head)),
     }
@@ -142,8 +143,10 @@ mod tests {
         for passing in [408, 429, 500, 502, 503, 504] {
             assert!(matches!(of(passing), Verdict::Passing(_)), "{passing}");
         }
-        assert!(matches!(of(404), Verdict::Final(Kind::NotFound, _)));
-        for refused in [204, 301, 400, 401, 403, 416] {
+        for missing in [403, 404, 410] {
+            assert!(matches!(of(missing), Verdict::Final(Kind::NotFound, _)), "{missing}");
+        }
+        for refused in [204, 301, 400, 401, 416] {
             assert!(matches!(of(refused), Verdict::Final(Kind::Network, _)), "{refused}");
         }
         let end = Head { status: 416, ..Head::default() };

@@ -17,6 +17,10 @@ use ureq::{Agent, BodyReader};
 const REDIRECTS_MAX: u32 = 5;
 const HEADERS_BYTES_MAX: usize = 32 << 10;
 const BUFFER_BYTES: usize = 32 << 10;
+/// Failures in a row that a document is worth.
+const DOCUMENT_FAILURES: u32 = 2;
+/// The most that a document may take.
+const DOCUMENT_TIME: Duration = Duration::from_mins(3);
 /// What must come between two failures for the second to count as the first of a new row.
 const USEFUL_BYTES: u64 = 64 << 10;
 
@@ -62,7 +66,9 @@ pub fn agent_trusting(roots: RootCertStore, clock: coracle_tls::Clock, patience:
         .max_response_header_size(HEADERS_BYTES_MAX)
         .input_buffer_size(BUFFER_BYTES)
         .output_buffer_size(4 << 10)
-        .max_idle_connections(0)
+        // One, for the documents of a channel that are asked for one after the other.
+        .max_idle_connections(1)
+        .max_idle_connections_per_host(1)
         .proxy(None)
         .user_agent(concat!("coracle-update/", env!("CARGO_PKG_VERSION")))
         .timeout_resolve(Some(patience.connect))
@@ -82,23 +88,42 @@ pub struct Stream {
     url: String,
     rate: u64,
     patience: Patience,
+    /// Most bytes, and the most that it may take.
+    limit: u64,
+    within: Duration,
 }
 
 impl Stream {
     /// The file at `url`, taken at `rate` bytes per second at most; 0: no limit.
     pub fn new(agent: Agent, url: &str, rate: u64, patience: Patience) -> Self {
-        Self { agent, url: url.to_owned(), rate, patience }
+        Self { agent, url: url.to_owned(), rate, patience, limit: u64::MAX, within: Duration::MAX }
+    }
+
+    /// The document at `url`, which must not have more than `limit` bytes. Whoever wants one asks again later, so it is
+    /// not waited for long.
+    pub fn document(agent: Agent, url: &str, limit: u64, patience: Patience) -> Self {
+        let patience = Patience { failures: patience.failures.min(DOCUMENT_FAILURES), ..patience };
+        Self { limit, within: DOCUMENT_TIME, ..Self::new(agent, url, 0, patience) }
+    }
+
+    /// The same, given up when it has not come within this time.
+    #[must_use]
+    pub fn within(self, within: Duration) -> Self {
+        Self { within, ..self }
     }
 
     /// Its bytes from `offset` on.
     pub fn from(&self, offset: u64) -> Transfer<'_> {
-        Transfer { stream: self, offset, known: File::default(), body: None, failures: 0, since_failure: 0 }
+        let begun = Instant::now();
+        let (known, body) = (File::default(), None);
+        Transfer { stream: self, begun, offset, known, body, failures: 0, since_failure: 0 }
     }
 }
 
 /// A file under way.
 pub struct Transfer<'a> {
     stream: &'a Stream,
+    begun: Instant,
     offset: u64,
     known: File,
     body: Option<(BodyReader<'static>, Pace)>,
@@ -123,6 +148,9 @@ impl Transfer<'_> {
     /// The next bytes; 0 at the end of the file. Resumes and waits as often as the patience allows.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, SourceError> {
         loop {
+            if self.begun.elapsed() > self.stream.within {
+                return Err(self.error(Kind::Network, "the server is too slow"));
+            }
             match self.step(buffer)? {
                 Step::Read(0) | Step::End => return Ok(0),
                 Step::Read(read) => return Ok(read),
@@ -154,6 +182,9 @@ impl Transfer<'_> {
         let bytes = u64::try_from(read).unwrap_or(u64::MAX);
         self.offset = self.offset.saturating_add(bytes);
         self.since_failure = self.since_failure.saturating_add(bytes);
+        if self.offset > self.stream.limit {
+            return Err(self.too_long());
+        }
         match speed {
             Speed::Enough | Speed::Unknown => {}
             // What has come is kept; the next connection may be better.
@@ -187,6 +218,9 @@ impl Transfer<'_> {
             Verdict::Passing(why) => return Ok(Step::Passing(why)),
             Verdict::Final(kind, why) => return Err(self.error(kind, &why)),
         };
+        if file.total.is_some_and(|total| total > self.stream.limit) {
+            return Err(self.too_long());
+        }
         let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
         match io::copy(&mut (&mut body).take(skip), &mut io::sink()) {
             Ok(skipped) if skipped == skip => {}
@@ -241,6 +275,10 @@ impl Transfer<'_> {
         let doubled = 1_u32.checked_shl(self.failures - 1).unwrap_or(u32::MAX);
         rest(self.stream.patience.pause.saturating_mul(doubled).min(PAUSE_MAX));
         Ok(())
+    }
+
+    fn too_long(&self) -> SourceError {
+        self.error(Kind::Network, &format!("it has more than {} bytes", self.stream.limit))
     }
 
     fn error(&self, kind: Kind, why: &str) -> SourceError {

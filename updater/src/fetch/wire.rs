@@ -1,8 +1,8 @@
 //! What the writer and its helper say to each other. The helper faces the network, so what it says is hostile input.
 //!
-//! Request (12 bytes): id u32, offset u64. Answer: frames of id u32, kind u32, length u32 and the payload; kind 0 bytes
-//! of the file, 1 its end, 2 an error as lines: class, message, hint, cause. All little-endian. A frame with the id of an
-//! older request is what was under way when the newer one came.
+//! Request: id u32, offset u64, limit u64, length u16 of the path, the path below the address. Answer: frames of id u32,
+//! kind u32, length u32 and the payload; kind 0 bytes of the file, 1 its end, 2 an error as lines: class, message, hint,
+//! cause. All little-endian. A frame with the id of an older request is what was under way when the newer one came.
 
 use crate::error::Kind;
 use crate::source::SourceError;
@@ -14,33 +14,53 @@ pub const PAYLOAD_BYTES_MAX: usize = 16 << 10;
 pub const CLOCK_SET: &str = "set";
 /// Says to the helper that the machine's clock may be wrong.
 pub const CLOCK_UNSET: &str = "unset";
+/// Longest path of a request.
+pub const PATH_BYTES_MAX: usize = 1 << 10;
 const HEADER_BYTES: usize = 12;
 
-/// Asks for the file from an offset on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Asks for a file from an offset on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     /// Counts the requests.
     pub id: u32,
     /// The first byte that is wanted.
     pub offset: u64,
+    /// A document that has no more bytes than this, and is not waited for long; 0: a file of any length.
+    pub limit: u64,
+    /// The path below the address that the helper was started with, percent-encoded; empty: that address itself.
+    pub path: String,
 }
 
 impl Request {
-    /// The bytes.
-    pub fn encode(self) -> [u8; HEADER_BYTES] {
-        let mut out = [0; HEADER_BYTES];
-        let (id, offset) = out.split_at_mut(4);
-        id.copy_from_slice(&self.id.to_le_bytes());
-        offset.copy_from_slice(&self.offset.to_le_bytes());
-        out
+    /// The bytes; `None` if the path is too long.
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let length = u16::try_from(self.path.len()).ok()?;
+        if self.path.len() > PATH_BYTES_MAX {
+            return None;
+        }
+        let mut out = self.id.to_le_bytes().to_vec();
+        out.extend_from_slice(&self.offset.to_le_bytes());
+        out.extend_from_slice(&self.limit.to_le_bytes());
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(self.path.as_bytes());
+        Some(out)
     }
 
     /// Reads one.
     pub fn read(input: &mut impl Read) -> io::Result<Self> {
         let id = word(input)?;
-        let mut offset = [0; 8];
+        let (mut offset, mut limit, mut length) = ([0; 8], [0; 8], [0; 2]);
         input.read_exact(&mut offset)?;
-        Ok(Self { id, offset: u64::from_le_bytes(offset) })
+        input.read_exact(&mut limit)?;
+        input.read_exact(&mut length)?;
+        let length = usize::from(u16::from_le_bytes(length));
+        if length > PATH_BYTES_MAX {
+            return Err(invalid("a path is longer than allowed"));
+        }
+        let mut path = vec![0; length];
+        input.read_exact(&mut path)?;
+        let path = String::from_utf8(path).map_err(io::Error::other)?;
+        Ok(Self { id, offset: u64::from_le_bytes(offset), limit: u64::from_le_bytes(limit), path })
     }
 }
 
@@ -155,8 +175,10 @@ mod tests {
 
     #[test]
     fn requests_and_frames_survive_the_round_trip() {
-        let request = Request { id: 7, offset: 1 << 40 };
-        assert_eq!(Request::read(&mut &request.encode()[..]).unwrap(), request);
+        let request = Request { id: 7, offset: 1 << 40, limit: 9, path: "metadata/1.root.json".to_owned() };
+        assert_eq!(Request::read(&mut &request.encode().unwrap()[..]).unwrap(), request);
+        let long = Request { path: "x".repeat(PATH_BYTES_MAX + 1), ..Request::default() };
+        assert_eq!(long.encode(), None);
         let mut buffer = buffer();
         let (id, received) = receive(&mut &Frame::Data(b"bytes").encode(3)[..], &mut buffer).unwrap();
         assert!(id == 3 && matches!(received, Received::Data(5)) && buffer.starts_with(b"bytes"));
