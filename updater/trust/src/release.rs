@@ -31,7 +31,7 @@ impl Vouched {
     }
 
     /// Reads the entry of a targets document; the path must be the release's own.
-    pub(crate) fn read(path: &str, target: &Value) -> Result<Self, TrustError> {
+    pub fn read(path: &str, target: &Value) -> Result<Self, TrustError> {
         let wrong = TrustError::NotARelease;
         let custom = target.get("custom").ok_or_else(|| wrong("custom"))?;
         let index = custom.get("index").ok_or_else(|| wrong("index"))?;
