@@ -14,14 +14,28 @@ use coracle_update::source::{FileSource, Length};
 use coracle_update::{Error, Kind};
 use std::fs::File;
 
+const LAST_BYTES: u64 = 4096;
+
 fn shipped(version: &str) -> Executor {
     let disk = Model::new(DISK_BYTES).disk().unwrap();
     ship(&disk, SLOT_BYTES, &Payload::new(version));
-    Executor::on(disk, Slot::A).unwrap()
+    let executor = Executor::on(disk, Slot::A).unwrap();
+    // Something where the descriptor of the spare slot is, to see whether it is cleared.
+    let spare = executor.spare().unwrap();
+    spare.write(spare.bytes() - LAST_BYTES, &[0xa5; 4096]).unwrap();
+    executor
+}
+
+/// What is where the descriptor of the spare slot is.
+fn last_block(executor: &Executor) -> Vec<u8> {
+    let (spare, mut block) = (executor.spare().unwrap(), vec![0; 4096]);
+    spare.read(spare.bytes() - LAST_BYTES, &mut block).unwrap();
+    block
 }
 
 /// Applies what must be refused: the error, and whether the spare slot was cleared before.
 fn refused(executor: &Executor, bundle: Vec<u8>) -> (Error, bool) {
+    let spare = last_block(executor);
     let (record, slot) = (executor.record().unwrap(), digest_of_slot(executor.disk(), Slot::A));
     let error = apply(executor, bundle).unwrap_err();
     let after = executor.record().unwrap();
@@ -29,7 +43,7 @@ fn refused(executor: &Executor, bundle: Vec<u8>) -> (Error, bool) {
     assert!(after == record || after.state(Slot::B) == SlotState::Empty, "{error:?}");
     assert_eq!(after.choose(&[]).slot, Slot::A);
     assert!(error.hint_text().is_some(), "{error:?}");
-    (error, after != record)
+    (error, after != record || last_block(executor) != spare)
 }
 
 fn assert_refused(executor: &Executor, bundle: Vec<u8>, kind: Kind, message: &str) {
@@ -167,6 +181,36 @@ fn a_flipped_bit_anywhere_is_refused() {
 }
 
 #[test]
+fn each_part_of_a_damaged_bundle_has_words_of_its_own() {
+    let bundle = Payload::new("2.0").bundle();
+    let header = Header::parse(&bundle).unwrap();
+    let (metadata, index) = (64, 64 + usize::try_from(header.metadata).unwrap());
+    let frames = usize::try_from(header.frames_offset()).unwrap();
+    let cases = [
+        (0, Kind::Hostile, "cannot read u.bundle: not an update bundle"),
+        (8, Kind::Hostile, "cannot read u.bundle: bundle has unknown version 1"),
+        (20, Kind::Hostile, "cannot read u.bundle: bundle header does not match its checksum"),
+        (metadata, Kind::Hostile, "cannot read u.bundle: bundle metadata does not match the header's digest"),
+        (index, Kind::Digest, "cannot trust u.bundle: the update's index is not the signed one"),
+        (frames, Kind::Digest, "cannot apply the update: frame 2 does not match its signed digest"),
+    ];
+    let executor = shipped("1.0");
+    for (place, kind, words) in cases {
+        let mut damaged = bundle.clone();
+        damaged[place] ^= 1;
+        let (error, touched) = refused(&executor, damaged);
+        let text = [vec![error.to_string()], error.causes()].concat().join(": ");
+        assert_eq!((error.kind(), text.as_str()), (kind, words));
+        assert_eq!(touched, place == frames, "{error:?}");
+    }
+    let words = "targets metadata has 0 valid signatures by keys of version 1 of the root, 1 are needed";
+    let payload = Payload::new("2.0");
+    let (index, stored) = payload.index();
+    let (error, _) = refused(&executor, payload.pack(&index, &stored, 9));
+    assert_eq!(error.causes(), [words]);
+}
+
+#[test]
 fn a_truncated_bundle_is_refused_wherever_it_ends() {
     let bundle = Payload::new("2.0").bundle();
     let executor = shipped("1.0");
@@ -190,6 +234,10 @@ fn trailing_bytes_are_refused_in_a_file_and_a_stream_and_are_no_matter_on_a_devi
         ),
         (Length::Unknown, Some(format!("cannot read u.bundle: bytes follow its end at byte {total}"))),
         (Length::AtMost(length), None),
+        (
+            Length::AtMost(length - 2),
+            Some(format!("cannot read u.bundle: it would have {total} bytes, the device has {}", total - 1)),
+        ),
     ];
     for (length, expected) in cases {
         let executor = shipped("1.0");
