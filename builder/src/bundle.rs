@@ -92,7 +92,7 @@ pub(crate) fn remove(dir: &Path) -> Result<()> {
 pub fn write(ctx: &Context, built: &Built, options: &Options) -> Result<PathBuf> {
     options.check()?;
     let _guard = build::lock_out(ctx, &built.dir)?;
-    let trust = Trust::of(built, options)?;
+    let trust = Trust::of(ctx, built, options)?;
     let disk = Disk::open(&built.disk)?;
     let slot = disk
         .slot(PartitionRole::SlotA)?
@@ -123,7 +123,7 @@ struct Trust {
 }
 
 impl Trust {
-    fn of(built: &Built, options: &Options) -> Result<Self> {
+    fn of(ctx: &Context, built: &Built, options: &Options) -> Result<Self> {
         let declared = built.manifest.update.as_ref().map(|update| update.root.path.clone());
         let dir = options.keys.as_ref().map(KeyDir::new);
         let shipped = declared.or_else(|| dir.as_ref().map(KeyDir::root_path)).ok_or_else(|| {
@@ -134,7 +134,7 @@ impl Trust {
         let chain = dir.as_ref().map_or_else(|| Ok(vec![shipped.clone()]), KeyDir::chain)?;
         let signers = match (&options.signer, &dir) {
             (Some(command), _) => vec![Signer::Command(command.clone())],
-            (None, Some(dir)) => dir.signers(Role::Targets)?,
+            (None, Some(dir)) => dir.signers(ctx, Role::Targets)?,
             (None, None) => Vec::new(),
         };
         Ok(Self { shipped, chain, signers })

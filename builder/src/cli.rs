@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod build;
+mod channel;
 mod completions;
 mod ctl;
 mod device;
@@ -12,6 +13,7 @@ mod inspect;
 mod keys;
 mod lock;
 mod man;
+mod publish;
 mod run;
 mod sign;
 mod vendor;
@@ -69,6 +71,8 @@ fn run(cli: Cli) -> Result<Exit> {
         Verb::Lock(verb) => lock::run(&ctx, &verb, global.format()),
         Verb::Vendor(verb) => vendor::run(&ctx, &verb),
         Verb::Keys(verb) => keys::run(&ctx, &verb, global.format()),
+        Verb::Publish(verb) => publish::run(&ctx, &verb, global.format()),
+        Verb::Channel(verb) => channel::run(&ctx, &verb, global.format()),
         Verb::Sign(verb) => sign::run(&ctx, &verb, global.format()),
         Verb::Inspect(verb) => inspect::run(&verb, global.format()),
         Verb::Verify(verb) => verify::run(&ctx, &verb, global.format()),

@@ -50,6 +50,8 @@ pub enum Kind {
     Hostile,
     /// The lock does not allow it.
     Locked,
+    /// A rule of update channels does not allow it.
+    Policy,
     /// It does not fit: image, slot, disk.
     TooLarge,
     /// Interrupted by the user.
@@ -65,7 +67,9 @@ impl Kind {
     pub const fn exit(self) -> Exit {
         match self {
             Self::Usage => Exit::Usage,
-            Self::Digest | Self::Signature | Self::Stale | Self::Hostile | Self::Locked => Exit::Refused,
+            Self::Digest | Self::Signature | Self::Stale | Self::Hostile | Self::Locked | Self::Policy => {
+                Exit::Refused
+            }
             Self::NotFound
             | Self::Io
             | Self::Network
@@ -90,6 +94,7 @@ impl Kind {
             Self::Stale => "stale",
             Self::Hostile => "hostile-input",
             Self::Locked => "locked",
+            Self::Policy => "policy",
             Self::TooLarge => "too-large",
             Self::Interrupted => "interrupted",
             Self::Machine => "machine",

@@ -3,14 +3,25 @@
 //! ```text
 //! root-1.pem …      may change the root; belong offline
 //! targets-1.pem …   sign releases
-//! online-1.pem      will sign snapshot and timestamp of a channel
+//! online-1.pem      signs snapshot and timestamp of a repository, and its channels
 //! root.json         the newest root metadata: what an image trusts
 //! 1.root.json …     every version of it
 //! ```
+//!
+//! Reading order: [`KeyDir`] → [`rotate`] (the next root) → [`sign_staged`] (where keys are in several places) →
+//! [`drill`] (what losing keys would mean).
 
+mod drill;
+mod passphrase;
+mod rotation;
 mod secret;
+mod staged;
 
-pub use secret::SecretKey;
+pub use drill::{Loss, drill};
+pub use passphrase::{PASSPHRASE_VARIABLE, Passphrase};
+pub use rotation::{Change, Rotation, rotate};
+pub use secret::{KeyFile, SecretKey};
+pub use staged::{Missing, Progress, sign_staged};
 
 use crate::{
     context::Context,
@@ -18,13 +29,13 @@ use crate::{
     files,
     signer::Signer,
 };
-use coracle_format::bundle::ROOTS_MAX;
 use coracle_trust::{
     Role, TrustError,
-    document::{DOCUMENT_BYTES_MAX, PublicKey},
+    document::{Authority, DOCUMENT_BYTES_MAX, PublicKey},
     publish::{self, Signers},
     root::Root,
 };
+use ed25519_dalek::{VerifyingKey, pkcs8::DecodePublicKey as _};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -33,6 +44,8 @@ use std::{
 
 /// The newest root metadata in a directory of keys.
 pub const ROOT_JSON: &str = "root.json";
+/// Versions of the root at most: what a machine with the first one takes in some looks.
+const CHAIN_MAX: u32 = 1024;
 /// Keys of one role at most.
 const KEYS_MAX: u32 = 16;
 const DAY: u64 = 86_400;
@@ -52,12 +65,31 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub struct KeyDir {
     dir: PathBuf,
+    passphrase: Passphrase,
+    sealing: bool,
 }
 
 impl KeyDir {
     /// The directory; it is read when something is asked of it.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), passphrase: Passphrase::default(), sealing: false }
+    }
+
+    /// With the passphrase of its keys from elsewhere than the environment and the terminal.
+    pub fn with_passphrase(mut self, passphrase: Passphrase) -> Self {
+        self.passphrase = passphrase;
+        self
+    }
+
+    /// New keys are encrypted.
+    pub const fn encrypting(mut self) -> Self {
+        self.sealing = true;
+        self
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Makes keys and root metadata. With a signer its key is the only targets key. A directory that has keys is left
@@ -102,13 +134,23 @@ impl KeyDir {
         let signatures: Vec<_> = root.iter().map(|key| (key.public(), key.sign(&body))).collect();
         let document = publish::document(&body, &signatures);
         Root::read(&document).map_err(|why| refused("the new root does not accept itself", why))?;
+        let passphrase = self.new_passphrase(ctx)?;
         for (name, keys) in [("root", root), ("targets", own), ("online", online)] {
             for (number, key) in (1..).zip(&keys) {
-                key.save(&self.dir.join(format!("{name}-{number}.pem")))?;
+                key.store(&self.dir.join(format!("{name}-{number}.pem")), passphrase.as_deref())?;
             }
         }
         files::replace(&self.dir.join("1.root.json"), &document)?;
         files::replace(&self.dir.join(ROOT_JSON), &document)
+    }
+
+    /// The passphrase for new keys, if they are to be encrypted: asked for, or because the keys that are here are.
+    fn new_passphrase(&self, ctx: &Context) -> Result<Option<String>> {
+        if self.sealing {
+            return self.passphrase.choose(ctx).map(Some);
+        }
+        let sealed = if self.dir.is_dir() { self.files()?.iter().any(KeyFile::is_sealed) } else { false };
+        if sealed { self.passphrase.get(ctx, "the new key").map(Some) } else { Ok(None) }
     }
 
     fn has_keys(&self) -> Result<bool> {
@@ -139,8 +181,8 @@ impl KeyDir {
     pub fn chain(&self) -> Result<Vec<Vec<u8>>> {
         let (newest, root) = read_root(&self.root_path())?;
         let versions = root.version();
-        if usize::try_from(versions).is_ok_and(|versions| versions > ROOTS_MAX) {
-            let message = format!("{} has more versions than {ROOTS_MAX}", self.root_path().display());
+        if versions > CHAIN_MAX {
+            let message = format!("{} has more versions than {CHAIN_MAX}", self.root_path().display());
             return Err(Error::new(Kind::TooLarge, message));
         }
         let mut chain = Vec::new();
@@ -152,20 +194,29 @@ impl KeyDir {
         Ok(chain)
     }
 
-    /// The secret keys in the directory that may sign for a role, in the order of their file names.
-    pub fn signers(&self, role: Role) -> Result<Vec<Signer>> {
-        let root = self.root()?;
-        let keys = self.secrets()?;
-        let may_sign = |key: &SecretKey| root.authority(role).has(&key.public());
-        Ok(keys.into_iter().filter(|(_, key)| may_sign(key)).map(|(_, key)| Signer::Key(key)).collect())
+    /// The secret keys in the directory that may sign for a role, in the order of their file names. Keys of other roles
+    /// are not opened.
+    pub fn signers(&self, ctx: &Context, role: Role) -> Result<Vec<Signer>> {
+        self.signers_of(ctx, self.root()?.authority(role))
     }
 
-    /// The file of each secret key that is here.
-    pub fn files(&self) -> Result<Vec<(PathBuf, PublicKey)>> {
-        Ok(self.secrets()?.into_iter().map(|(path, key)| (path, key.public())).collect())
+    /// The secret keys in the directory that are among these.
+    pub fn signers_of(&self, ctx: &Context, authority: &Authority) -> Result<Vec<Signer>> {
+        let mut signers = Vec::new();
+        for file in self.files()? {
+            let public = match file.public() {
+                Some(public) => public,
+                None => file.open(ctx, &self.passphrase)?.public(),
+            };
+            if authority.has(&public) {
+                signers.push(Signer::Key(file.open(ctx, &self.passphrase)?));
+            }
+        }
+        Ok(signers)
     }
 
-    fn secrets(&self) -> Result<Vec<(PathBuf, SecretKey)>> {
+    /// The key files that are here, in the order of their names.
+    pub fn files(&self) -> Result<Vec<KeyFile>> {
         let entries = fs::read_dir(&self.dir).doing("list", &self.dir)?;
         let mut paths = Vec::new();
         for entry in entries {
@@ -175,8 +226,66 @@ impl KeyDir {
             }
         }
         paths.sort();
-        paths.into_iter().map(|path| SecretKey::load(&path).map(|key| (path, key))).collect()
+        paths.iter().map(|path| KeyFile::load(path)).collect()
     }
+
+    /// Encrypts every key that is not, with one passphrase; says which files it has changed.
+    pub fn encrypt(&self, ctx: &Context) -> Result<Vec<PathBuf>> {
+        let open: Vec<KeyFile> = self.files()?.into_iter().filter(|file| !file.is_sealed()).collect();
+        if open.is_empty() {
+            return Ok(Vec::new());
+        }
+        let passphrase = self.passphrase.choose(ctx)?;
+        self.rewrite(ctx, &open, Some(&passphrase))
+    }
+
+    /// Takes the encryption off every key; says which files it has changed.
+    pub fn decrypt(&self, ctx: &Context) -> Result<Vec<PathBuf>> {
+        let sealed: Vec<KeyFile> = self.files()?.into_iter().filter(KeyFile::is_sealed).collect();
+        self.rewrite(ctx, &sealed, None)
+    }
+
+    fn rewrite(&self, ctx: &Context, files: &[KeyFile], passphrase: Option<&str>) -> Result<Vec<PathBuf>> {
+        // Open all before one is changed: the passphrase may be the wrong one.
+        let keys = files.iter().map(|file| file.open(ctx, &self.passphrase)).collect::<Result<Vec<_>>>()?;
+        for (file, key) in files.iter().zip(keys) {
+            key.replace(file.path(), passphrase)?;
+        }
+        Ok(files.iter().map(|file| file.path().to_owned()).collect())
+    }
+}
+
+/// The public key in a file: PEM, public or private; an encrypted key is taken by its word.
+pub fn public_key(path: &Path) -> Result<PublicKey> {
+    let text = fs::read(path).doing("read the key", path)?;
+    let text = str::from_utf8(&text).unwrap_or_default();
+    if text.contains("BEGIN PUBLIC KEY") {
+        let key = VerifyingKey::from_public_key_pem(text).map_err(|source| {
+            Error::new(Kind::Usage, format!("{} holds no Ed25519 public key", path.display()))
+                .because(source.to_string())
+        })?;
+        return Ok(key.to_bytes());
+    }
+    KeyFile::load(path)?.public().ok_or_else(|| {
+        Error::new(Kind::Usage, format!("{} is encrypted and does not tell its public key", path.display()))
+            .hint("`openssl pkey -in FILE -pubout` prints it")
+    })
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |out, byte| out + &format!("{byte:02x}"))
+}
+
+/// So many bytes from lower-case hexadecimal digits.
+pub(crate) fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    let valid = digits.len() == N * 2 && digits.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let mut out = [0; N];
+    for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    valid.then_some(out)
 }
 
 /// Root metadata in a file: its bytes, and what it says. Its own keys have signed it.

@@ -1,5 +1,11 @@
 //! Every flag, in one place; help, man pages and completions are made from this.
 
+mod channel;
+mod keys;
+
+pub(super) use channel::{Channel, ChannelAction, Place, Publish, Steer, Which};
+pub(super) use keys::{Keys, KeysAction, NewKeys, Role, Rotate, SignRoot};
+
 use crate::{
     ctl::{Address, CONNECT_WITHIN},
     machine::Firmware,
@@ -73,8 +79,12 @@ pub enum Verb {
     Lock(Lock),
     /// Keep everything a lock names in a directory that serves as a mirror later
     Vendor(Vendor),
-    /// Make and list keys: for updates, Secure Boot, operators
+    /// Make, list and change keys: for updates, Secure Boot, operators
     Keys(Keys),
+    /// Put releases into an update channel
+    Publish(Publish),
+    /// Show and steer update channels: promote, pause, withdraw, refresh, check
+    Channel(Channel),
     /// Sign what firmware starts, for Secure Boot
     Sign(Sign),
     /// Show what is in a disk image or an update bundle
@@ -155,68 +165,6 @@ pub struct BuildBundle {
 
 fn version(text: &str) -> Result<Version, &'static str> {
     Version::parse(text).ok_or("a version is one to four numbers up to 65535, such as 1.2.3")
-}
-
-/// `coracle keys`.
-#[derive(Debug, Args)]
-pub struct Keys {
-    /// What to do
-    #[command(subcommand)]
-    pub action: KeysAction,
-}
-
-/// What `coracle keys` does.
-#[derive(Debug, Subcommand)]
-pub enum KeysAction {
-    /// Make keys and the root metadata that machines trust
-    New(NewKeys),
-    /// List roles, their keys, thresholds and dates
-    List {
-        /// The directory of keys
-        #[arg(value_name = "DIR")]
-        dir: PathBuf,
-    },
-    /// Make a key and a certificate for Secure Boot
-    SecureBoot {
-        /// The directory to make them in
-        #[arg(value_name = "DIR")]
-        dir: PathBuf,
-        /// Whose they are: what the firmware's menu shows
-        #[arg(long, value_name = "NAME", default_value = "coracle")]
-        name: String,
-    },
-    /// Make an operator's key for `coracle ctl` and print its public half
-    Operator {
-        /// The file to write
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-    },
-}
-
-/// `coracle keys new`.
-#[derive(Debug, Args)]
-pub struct NewKeys {
-    /// The directory to make them in
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
-    /// How many root keys to make
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub root_keys: u32,
-    /// How many targets keys to make: these sign releases
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub targets_keys: u32,
-    /// How many keys of a role must sign
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub threshold: u32,
-    /// How many root keys must sign, if that is another number
-    #[arg(long, value_name = "N")]
-    pub root_threshold: Option<u32>,
-    /// Days until the root metadata expires
-    #[arg(long, value_name = "N", default_value_t = 3652)]
-    pub days: u64,
-    /// Let this program sign releases instead of a new targets key: `CMD public` prints its public key
-    #[arg(long, value_name = "CMD", conflicts_with = "targets_keys")]
-    pub signer: Option<Command>,
 }
 
 /// `coracle sign`.

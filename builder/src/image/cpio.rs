@@ -9,7 +9,7 @@ use crate::{
 use std::io::Write;
 
 const DIR: u32 = 0o040_000;
-const FILE: u32 = 0o100_000;
+pub(crate) const FILE: u32 = 0o100_000;
 const SYMLINK: u32 = 0o120_000;
 const CHAR_DEVICE: u32 = 0o020_000;
 
@@ -67,19 +67,21 @@ fn write_entry(entry: &Entry<'_>, mtime: u32, out: &mut dyn Write) -> Result<()>
     pad(out, u64::from(bytes), 4)
 }
 
+/// What stands before a file.
 #[derive(Default)]
-struct Header {
-    inode: u32,
-    mode: u32,
-    uid: u32,
-    gid: u32,
-    names: u32,
-    mtime: u32,
-    bytes: u32,
-    device: (u32, u32),
+pub(crate) struct Header {
+    pub(crate) inode: u32,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) names: u32,
+    pub(crate) mtime: u32,
+    pub(crate) bytes: u32,
+    pub(crate) device: (u32, u32),
 }
 
-fn write_header(header: &Header, name: &str, out: &mut dyn Write) -> Result<()> {
+/// Writes what stands before a file, and its name.
+pub(crate) fn write_header(header: &Header, name: &str, out: &mut dyn Write) -> Result<()> {
     let name_bytes = u32::try_from(name.len() + 1).unwrap_or(u32::MAX);
     let fields = [
         header.inode,

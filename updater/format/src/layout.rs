@@ -17,6 +17,9 @@ pub const SLOT_BYTES_MAX: u64 = 2 << 30;
 /// The smallest `state` partition first boot accepts.
 pub const STATE_BYTES_MIN: u64 = 64 << 20;
 
+/// The partition type of a stick that brings a channel: it holds an archive (`docs/formats/channel.md`) and no file system.
+pub const STICK_TYPE: Guid = Guid::from_fields(0x5f0c_1e6a, 0x3b5d, 0x4c0e, 0x9a51, 0x7374_6963_6b01);
+
 /// The size of a slot for a payload of `payload` bytes: four times the payload, at least [`SLOT_BYTES_MIN`], at most
 /// [`SLOT_BYTES_MAX`] unless one payload alone needs more, a multiple of [`ALIGNMENT`].
 pub fn slot_bytes(payload: u64) -> u64 {
@@ -89,5 +92,6 @@ mod tests {
             assert_eq!(Role::of_type(role.type_guid()), Some(role));
         }
         assert_eq!(Role::of_type(Guid::ZERO), None);
+        assert_eq!(Role::of_type(STICK_TYPE), None);
     }
 }
