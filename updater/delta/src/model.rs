@@ -1,0 +1,156 @@
+//! What is learnt while a delta is coded: probabilities, their mixture, numbers.
+
+use crate::{coder::Coder, logistic::Logistic};
+
+/// The probability of a bit in one context, with how often it was seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    one: u16,
+    seen: u8,
+}
+
+impl Slot {
+    /// Nothing is known.
+    pub(crate) const NEW: Self = Self { one: 1 << 15, seen: 0 };
+    /// Probabilities stay this far from certainty.
+    const MARGIN: i32 = 16;
+
+    pub(crate) const fn one(self) -> u16 {
+        self.one
+    }
+
+    /// Moves towards what was seen: at first fast, in the end by one part in about `limit`.
+    pub(crate) fn learn(&mut self, bit: bool, limit: u8) {
+        let target = if bit { 65535 } else { 0 };
+        let rate = 131_072 / (2 * i32::from(self.seen) + 3);
+        let one = i32::from(self.one);
+        let moved = one + (((target - one) * (rate >> 1)) >> 15);
+        self.one = u16::try_from(moved.clamp(Self::MARGIN, 65535 - Self::MARGIN)).unwrap_or(1 << 15);
+        if self.seen < limit {
+            self.seen += 1;
+        }
+    }
+
+    /// Codes a bit with this slot alone.
+    pub(crate) fn code(&mut self, coder: &mut impl Coder, bit: bool, limit: u8) -> bool {
+        let bit = coder.code(self.one, bit);
+        self.learn(bit, limit);
+        bit
+    }
+}
+
+/// Several opinions on a bit, weighed by how good they were: logistic mixing.
+#[derive(Debug)]
+pub(crate) struct Mixer<const N: usize> {
+    weights: Vec<[i32; N]>,
+    rate: i64,
+}
+
+impl<const N: usize> Mixer<N> {
+    /// Weights for so many situations; `rate` is how fast they change.
+    pub(crate) fn new(sets: usize, rate: i64) -> Self {
+        let share = 65536 / i32::try_from(N).unwrap_or(1) + 6000;
+        Self { weights: vec![[share; N]; sets], rate }
+    }
+
+    /// The mixed probability.
+    pub(crate) fn mix(&self, logistic: &Logistic, set: usize, logits: &[i32; N]) -> u16 {
+        let weights = &self.weights[set];
+        let sum: i64 = weights.iter().zip(logits).map(|(w, l)| i64::from(*w) * i64::from(*l)).sum();
+        logistic.squash(i32::try_from(sum >> 16).unwrap_or(i32::MAX))
+    }
+
+    /// Gives more weight to who was right.
+    pub(crate) fn learn(&mut self, set: usize, logits: &[i32; N], mixed: u16, bit: bool) {
+        let error = if bit { 65535 } else { 0 } - i64::from(mixed);
+        for (weight, logit) in self.weights[set].iter_mut().zip(logits) {
+            let change = (i64::from(*logit) * error * self.rate) >> 18;
+            let moved = i64::from(*weight).saturating_add(change);
+            *weight = i32::try_from(moved).unwrap_or(*weight);
+        }
+    }
+}
+
+/// Numbers: how many bits they have, then the bits, each with a probability of its own.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    lengths: Vec<Slot>,
+    bits: Vec<Slot>,
+}
+
+/// Bits of the largest number that is coded.
+const NUMBER_BITS: usize = 40;
+/// The first bits of a number are coded knowing those before them.
+const LEADING: usize = 6;
+const LIMIT: u8 = 30;
+
+impl Numbers {
+    pub(crate) fn new() -> Self {
+        Self {
+            lengths: vec![Slot::NEW; NUMBER_BITS + 1],
+            bits: vec![Slot::NEW; (NUMBER_BITS + 1) * ((1 << LEADING) + NUMBER_BITS)],
+        }
+    }
+
+    /// A number below 2^40. A writer's larger number is a defect of its caller and is cut.
+    pub(crate) fn code(&mut self, coder: &mut impl Coder, number: u64) -> u64 {
+        let number = (number + 1).min((1 << (NUMBER_BITS + 1)) - 1);
+        let wanted = usize::try_from(number.ilog2()).unwrap_or(0);
+        let mut length = 0;
+        while length < NUMBER_BITS && self.lengths[length].code(coder, length < wanted, LIMIT) {
+            length += 1;
+        }
+        let mut prefix = 1_u64;
+        for at in (0..length).rev() {
+            let context = if length - at <= LEADING {
+                usize::try_from(prefix).unwrap_or(0) % (1 << LEADING)
+            } else {
+                (1 << LEADING) + at
+            };
+            let slot = &mut self.bits[length * ((1 << LEADING) + NUMBER_BITS) + context];
+            let bit = slot.code(coder, number >> at & 1 == 1, LIMIT);
+            prefix = prefix << 1 | u64::from(bit);
+        }
+        prefix - 1
+    }
+
+    /// A number that may be negative.
+    pub(crate) fn signed(&mut self, coder: &mut impl Coder, number: i64) -> i64 {
+        let folded = (number << 1 ^ number >> 63).cast_unsigned();
+        let folded = self.code(coder, folded);
+        (folded >> 1).cast_signed() ^ -(folded & 1).cast_signed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coder::{Reader, Writer};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn numbers_survive(numbers in prop::collection::vec((0..1_u64 << 39, -(1_i64 << 38)..1 << 38), 0..50)) {
+            let (mut writer, mut model) = (Writer::new(), Numbers::new());
+            for (plain, signed) in &numbers {
+                model.code(&mut writer, *plain);
+                model.signed(&mut writer, *signed);
+            }
+            let bytes = writer.finish();
+            let (mut reader, mut model) = (Reader::new(&bytes), Numbers::new());
+            for (plain, signed) in &numbers {
+                prop_assert_eq!(model.code(&mut reader, 0), *plain);
+                prop_assert_eq!(model.signed(&mut reader, 0), *signed);
+            }
+        }
+    }
+
+    #[test]
+    fn what_repeats_becomes_cheap() {
+        let (mut writer, mut model) = (Writer::new(), Numbers::new());
+        for _ in 0..10_000 {
+            model.code(&mut writer, 123_456);
+        }
+        assert!(writer.finish().len() < 600);
+    }
+}

@@ -1,0 +1,185 @@
+use crate::{Failure, File, Pair, apply, make};
+use proptest::prelude::*;
+
+fn applied(delta: &[u8], pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<Vec<u8>>, Failure> {
+    let mut out: Vec<Vec<u8>> = vec![Vec::new(); pairs.len()];
+    let mut olds: Vec<&[u8]> = pairs.iter().map(|(old, _)| old.as_slice()).collect();
+    let mut sinks: Vec<_> = out
+        .iter_mut()
+        .map(|out| {
+            |bytes: &[u8]| {
+                out.extend_from_slice(bytes);
+                Ok(())
+            }
+        })
+        .collect();
+    let lengths = pairs.iter().map(|(_, new)| u64::try_from(new.len()).unwrap());
+    let mut files: Vec<File<'_>> = olds
+        .iter_mut()
+        .zip(lengths)
+        .zip(&mut sinks)
+        .map(|((old, bytes), sink)| File { old, bytes, sink })
+        .collect();
+    apply(delta, &mut files)?;
+    drop(files);
+    drop(sinks);
+    Ok(out)
+}
+
+fn made(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let pairs: Vec<Pair<'_>> = pairs.iter().map(|(old, new)| Pair { old, new }).collect();
+    make(&pairs).unwrap()
+}
+
+fn survives(pairs: &[(Vec<u8>, Vec<u8>)]) -> usize {
+    let delta = made(pairs);
+    let news: Vec<Vec<u8>> = pairs.iter().map(|(_, new)| new.clone()).collect();
+    assert_eq!(applied(&delta, pairs).unwrap(), news);
+    delta.len()
+}
+
+/// Code with calls between functions of these lengths: an ELF program whose one segment holds them all.
+fn program(functions: &[usize]) -> Vec<u8> {
+    let mut starts = vec![0x1000];
+    for length in functions {
+        starts.push(starts[starts.len() - 1] + 16 * length);
+    }
+    let mut out = header(starts[functions.len()]);
+    for (number, length) in functions.iter().enumerate() {
+        for call in 0..*length {
+            let target = starts[(number * 7 + call * 13) % functions.len()];
+            let next = out.len() + 5;
+            out.push(0xe8);
+            out.extend_from_slice(
+                &u32::try_from(target).unwrap().wrapping_sub(u32::try_from(next).unwrap()).to_le_bytes(),
+            );
+            out.extend(
+                (0..11_usize).map(|byte| u8::try_from((number * 31 + call * 17 + byte * 3) % 251).unwrap()),
+            );
+        }
+    }
+    out
+}
+
+fn header(bytes: usize) -> Vec<u8> {
+    let mut out = vec![0; 0x1000];
+    out[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    (out[16], out[18], out[32], out[54], out[56]) = (2, 62, 64, 56, 1);
+    out[64] = 1;
+    out[64 + 16..64 + 24].copy_from_slice(&0x40_0000_u64.to_le_bytes());
+    out[64 + 32..64 + 40].copy_from_slice(&u64::try_from(bytes).unwrap().to_le_bytes());
+    out
+}
+
+#[test]
+fn calls_that_only_moved_cost_next_to_nothing() {
+    let functions: Vec<usize> = (0..400).map(|number| 3 + number % 20).collect();
+    let mut longer = functions.clone();
+    longer[100] += 1;
+    longer[300] += 2;
+    let bytes = survives(&[(program(&functions), program(&longer))]);
+    // Thousands of calls go elsewhere now.
+    assert!(bytes < 250, "{bytes}");
+}
+
+#[test]
+fn equal_files_cost_a_few_bytes() {
+    let file: Vec<u8> = (0..100_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    assert!(survives(&[(file.clone(), file)]) < 60);
+}
+
+#[test]
+fn files_of_any_length_survive() {
+    let long = vec![7; 200_000];
+    for (old, new) in [
+        (&[][..], &[][..]),
+        (&[], &[1, 2, 3]),
+        (&[1, 2, 3], &[]),
+        (&[9], &[9]),
+        (&[], &long),
+        (&long, &long[..77]),
+    ] {
+        survives(&[(old.to_vec(), new.to_vec())]);
+    }
+}
+
+#[test]
+fn several_files_share_what_was_learnt() {
+    let text = |name: &str| -> Vec<u8> {
+        (0..200).flat_map(|line| format!("{name} has line {line}\n").into_bytes()).collect()
+    };
+    let pair = |name: &str| (Vec::new(), text(name));
+    let apart = survives(&[pair("one")]) + survives(&[pair("two")]);
+    let together = survives(&[pair("one"), pair("two")]);
+    assert!(together * 20 < apart * 19, "{together} {apart}");
+}
+
+#[test]
+fn a_delta_that_ends_early_is_refused() {
+    let noise: Vec<u8> = (0..5000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let pairs = [(Vec::new(), noise)];
+    let delta = made(&pairs);
+    assert!(matches!(applied(&delta[..delta.len() / 2], &pairs), Err(Failure::Corrupt(_))));
+}
+
+fn mutated(old: &[u8], changes: &[(usize, u8, u8)]) -> Vec<u8> {
+    let mut new = old.to_vec();
+    for (at, kind, byte) in changes {
+        let at = at % (new.len() + 1);
+        match kind % 4 {
+            0 => new.insert(at, *byte),
+            1 if at < new.len() => new[at] ^= byte | 1,
+            2 => drop(new.drain(at..(at + usize::from(*byte)).min(new.len()))),
+            _ => {
+                let piece = new[at..(at + usize::from(*byte)).min(new.len())].to_vec();
+                let to = (at * 7 + 3) % (new.len() + 1);
+                new.splice(to..to, piece);
+            }
+        }
+    }
+    new
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_change_survives(
+        old in prop::collection::vec(0_u8..8, 0..3000),
+        changes in prop::collection::vec(any::<(usize, u8, u8)>(), 0..20),
+    ) {
+        let new = mutated(&old, &changes);
+        survives(&[(old, new)]);
+    }
+
+    #[test]
+    fn changed_programs_survive(
+        functions in prop::collection::vec(1_usize..9, 2..60),
+        changes in prop::collection::vec(any::<(usize, u8, u8)>(), 0..10),
+        isa in 0_u8..2,
+    ) {
+        let mut old = program(&functions);
+        let mut new = mutated(&old[64..], &changes);
+        new.splice(..0, old[..64].iter().copied());
+        for file in [&mut old, &mut new] {
+            file[18] = [62, 183][usize::from(isa)];
+        }
+        survives(&[(old, new)]);
+    }
+
+    #[test]
+    fn hostile_bytes_make_no_more_than_was_asked_for(
+        delta in prop::collection::vec(any::<u8>(), 0..400),
+        old in prop::collection::vec(any::<u8>(), 0..400),
+        bytes in 0_u64..3000,
+    ) {
+        let mut made = 0;
+        let mut source = old.as_slice();
+        let mut sink = |bytes: &[u8]| { made += bytes.len(); Ok(()) };
+        let result = apply(&delta, &mut [File { old: &mut source, bytes, sink: &mut sink }]);
+        prop_assert!(made <= usize::try_from(bytes).unwrap());
+        if result.is_ok() {
+            prop_assert_eq!(made, usize::try_from(bytes).unwrap());
+        }
+    }
+}
