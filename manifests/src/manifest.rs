@@ -6,8 +6,8 @@ pub use crate::schema::{
 };
 use crate::values::{
     Bytes, Capability, Endpoint, EnvName, GuestPath, Hostname, HttpAddress, Ipv4Setting, Ipv6Setting,
-    LinkMatch, Millis, Mode, ModuleName, Name, PackageName, Port, Rate, Server, Signal, SysctlName, Url,
-    User, Version,
+    LinkMatch, Millis, Mode, ModuleName, Name, PackageName, Port, Rate, RepositoryUrl, Server, Signal,
+    SysctlName, Url, User, Version, Window,
 };
 use std::{
     collections::BTreeMap,
@@ -292,6 +292,21 @@ pub struct Update {
     pub download_rate: Option<Rate>,
     /// Most bytes per second to the disk; `None`: no limit.
     pub write_rate: Option<Rate>,
+    /// The channel that the machine follows; `None`: it takes only what it is given.
+    pub channel: Option<Channel>,
+}
+
+/// What of `[update]` is about a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// Its repository.
+    pub url: RepositoryUrl,
+    /// Its name.
+    pub name: String,
+    /// How often the machine looks.
+    pub poll: Millis,
+    /// When the machine may restart; empty: at any time.
+    pub windows: Vec<Window>,
 }
 
 /// `[[health]]`.

@@ -2,6 +2,7 @@
 //! reports faults, by deserialisation and by the reference.
 
 mod address;
+mod channel;
 mod identity;
 mod network;
 mod paths;
@@ -9,6 +10,7 @@ mod process;
 mod quantity;
 
 pub use address::{Endpoint, HttpAddress, OperatorKey};
+pub use channel::{ChannelName, RepositoryUrl, Window};
 pub use identity::{KernelArgs, ModuleName, Name, PackageName, Url, Version};
 pub use network::{Hostname, Ipv4Setting, Ipv6Setting, LinkMatch, Port, Protocol, Server};
 pub use paths::{GuestPath, HostPath, Mode};
@@ -132,10 +134,11 @@ pub(crate) fn check_form(format: &str, text: &str) -> Result<(), Bad> {
 }
 
 /// Every form with its check.
-pub(crate) fn forms() -> [(&'static str, Check); 30] {
+pub(crate) fn forms() -> [(&'static str, Check); 33] {
     [
         entry::<Bytes>(),
         entry::<Capability>(),
+        entry::<ChannelName>(),
         entry::<Endpoint>(),
         entry::<EnvName>(),
         entry::<GuestPath>(),
@@ -154,6 +157,7 @@ pub(crate) fn forms() -> [(&'static str, Check); 30] {
         entry::<PackageName>(),
         entry::<Port>(),
         entry::<Rate>(),
+        entry::<RepositoryUrl>(),
         entry::<Seccomp>(),
         entry::<Server>(),
         entry::<Signal>(),
@@ -161,6 +165,7 @@ pub(crate) fn forms() -> [(&'static str, Check); 30] {
         entry::<Url>(),
         entry::<User>(),
         entry::<Version>(),
+        entry::<Window>(),
         ("ip", network::check_ip),
         ("ipv4", network::check_ipv4),
         ("ipv6", network::check_ipv6),

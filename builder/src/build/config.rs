@@ -3,8 +3,8 @@
 use super::local;
 use crate::error::{Error, Kind, Result};
 use coracle_format::device::{
-    self, Check, Clock, Container, Control, DeviceConfig, EarlyConfig, Gate, Module, OnFailure, Probe,
-    Transport, Update,
+    self, Channel, Check, Clock, Container, Control, DeviceConfig, EarlyConfig, Gate, Module, OnFailure,
+    Probe, Transport, Update,
 };
 use coracle_manifests::{
     device_network, device_ntp,
@@ -65,6 +65,12 @@ fn update(written: &written::Update) -> Update {
         },
         download_rate: rate(written.download_rate),
         write_rate: rate(written.write_rate),
+        channel: written.channel.as_ref().map(|channel| Channel {
+            url: channel.url.to_string(),
+            name: channel.name.clone(),
+            poll_seconds: channel.poll.0 / 1000,
+            windows: channel.windows.iter().map(ToString::to_string).collect(),
+        }),
     }
 }
 

@@ -2,12 +2,17 @@
 
 use super::input;
 use crate::{
-    manifest::{Check, Control, ControlKey, Probe, Update},
+    manifest::{Channel, Check, Control, ControlKey, Probe, Update},
     rules,
     schema::{ControlTable, HealthTable, UpdateTable},
-    values::{Bad, OperatorKey},
+    values::{Bad, Millis, OperatorKey},
 };
 use std::path::Path;
+
+/// The channel where none is named.
+const DEFAULT_CHANNEL: &str = "stable";
+/// How often it is looked at where nothing is said.
+const DEFAULT_POLL: Millis = Millis(3_600_000);
 
 pub(super) fn resolve_update(update: &UpdateTable, directory: &Path) -> Update {
     Update {
@@ -18,6 +23,12 @@ pub(super) fn resolve_update(update: &UpdateTable, directory: &Path) -> Update {
         gate: update.gate,
         download_rate: update.download_rate,
         write_rate: update.write_rate,
+        channel: update.url.as_ref().map(|url| Channel {
+            url: url.clone(),
+            name: update.channel.as_ref().map_or_else(|| DEFAULT_CHANNEL.to_owned(), ToString::to_string),
+            poll: update.poll.unwrap_or(DEFAULT_POLL),
+            windows: update.windows.clone().unwrap_or_default(),
+        }),
     }
 }
 

@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const DEADLINE: (Millis, Millis) = (Millis(30_000), Millis(3_600_000));
 /// How long it must stay so.
 const SETTLE: (Millis, Millis) = (Millis(0), Millis(600_000));
+/// How often a machine looks at its channel.
+const POLL: (Millis, Millis) = (Millis(60_000), Millis(86_400_000));
 /// One attempt of a check, and the pause before the next.
 const ATTEMPT: (Millis, Millis) = (Millis(100), Millis(300_000));
 /// What a check does.
@@ -25,6 +27,7 @@ pub(super) fn check(document: Node<'_, '_>, faults: &mut Collector<'_>) {
     if let Some(update) = document.get("update") {
         check_version(document, faults);
         check_update_times(update, faults);
+        check_channel(update, faults);
     }
     check_health(document, faults);
     check_control(document, faults);
@@ -58,6 +61,22 @@ fn check_update_times(update: Node<'_, '_>, faults: &mut Collector<'_>) {
         let message = format!("nothing can be healthy for {settle} before the deadline of {deadline}");
         let hint = "let settle be shorter, or deadline longer".to_owned();
         faults.fault("update.settle", &node.span(), &message, Some(hint));
+    }
+}
+
+fn check_channel(update: Node<'_, '_>, faults: &mut Collector<'_>) {
+    if let Some(node) = update.get("poll") {
+        check_time("update.poll", node, POLL, faults);
+    }
+    if update.get("url").is_some() {
+        return;
+    }
+    for key in ["channel", "poll", "windows"] {
+        if let Some(node) = update.get(key) {
+            let message = format!("{key} is about a repository, and none is named");
+            let hint = format!("add url, or remove {key}");
+            faults.fault(&format!("update.{key}"), &node.span(), &message, Some(hint));
+        }
     }
 }
 

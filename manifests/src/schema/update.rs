@@ -1,6 +1,9 @@
 //! The tables about changing a machine from outside: updates, the checks that judge them, control.
 
-use crate::values::{Endpoint, GuestPath, HostPath, HttpAddress, Millis, Name, OperatorKey, Rate};
+use crate::values::{
+    ChannelName, Endpoint, GuestPath, HostPath, HttpAddress, Millis, Name, OperatorKey, Rate, RepositoryUrl,
+    Window,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +43,18 @@ pub(crate) struct UpdateTable {
     /// The most that is written to the disk. Default: no limit.
     #[schemars(extend("examples" = ["20 MB/s"]))]
     pub(crate) write_rate: Option<Rate>,
+    /// The repository that the machine follows, as `coracle publish` makes it. Without it the machine takes only what it is given.
+    #[schemars(extend("examples" = ["https://updates.example/shop"]))]
+    pub(crate) url: Option<RepositoryUrl>,
+    /// The channel of that repository. Default: `stable`.
+    #[schemars(extend("examples" = ["stable"]))]
+    pub(crate) channel: Option<ChannelName>,
+    /// How often the machine looks there: 1 min to 24 h, a fifth more or less by chance. Default: 1 h.
+    #[schemars(extend("examples" = ["1 h"]))]
+    pub(crate) poll: Option<Millis>,
+    /// When the machine may restart for an update that it found there: at most 16 windows. Default: at any time. What is offered is written to the spare slot before that.
+    #[schemars(length(max = 16), extend("examples" = [["Sat,Sun 02:00-05:00"]]))]
+    pub(crate) windows: Option<Vec<Window>>,
 }
 
 pub(crate) fn default_deadline() -> Millis {

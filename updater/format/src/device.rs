@@ -126,6 +126,21 @@ pub struct Update {
     pub download_rate: u64,
     /// Most bytes per second written to the spare slot; 0: no limit.
     pub write_rate: u64,
+    /// The channel that the machine follows; `None`: it takes only what it is given.
+    pub channel: Option<Channel>,
+}
+
+/// A channel of updates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Channel {
+    /// Address of its repository, without a slash at its end.
+    pub url: String,
+    /// Its name.
+    pub name: String,
+    /// Seconds between two looks, more or less.
+    pub poll_seconds: u32,
+    /// When the machine may restart, `Sat,Sun 02:00-05:00` in UTC; empty: at any time.
+    pub windows: Vec<String>,
 }
 
 /// What "healthy" means for a release on trial.

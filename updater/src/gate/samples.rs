@@ -52,6 +52,7 @@ pub(crate) fn config(containers: Vec<Container>, checks: Vec<Check>) -> DeviceCo
             gate: Gate::Healthy,
             download_rate: 0,
             write_rate: 0,
+            channel: None,
             epoch: 0,
         }),
         checks,

@@ -20,6 +20,7 @@ fn image() -> Image {
         gate: Gate::Healthy,
         download_rate: 0,
         write_rate: 0,
+        channel: None,
         epoch: 0,
     };
     let config = DeviceConfig {
