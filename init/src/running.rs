@@ -169,7 +169,8 @@ mod tests {
 
     /// B holds release 8, is armed, and was started by the selector.
     fn on_trial() -> Record {
-        let record = Record::shipped([7; 32], 1, 0).written(Slot::B, [8; 32], 2, 0).unwrap().arm(Slot::B).unwrap();
+        let record =
+            Record::shipped([7; 32], 1, 0).written(Slot::B, [8; 32], 2, 0).unwrap().arm(Slot::B).unwrap();
         record.begin_boot(record.choose(&[]))
     }
 
@@ -183,7 +184,8 @@ mod tests {
 
     #[test]
     fn a_slot_that_the_selector_did_not_start_is_not_on_trial() {
-        let armed = Record::shipped([7; 32], 1, 0).written(Slot::B, [8; 32], 2, 0).unwrap().arm(Slot::B).unwrap();
+        let armed =
+            Record::shipped([7; 32], 1, 0).written(Slot::B, [8; 32], 2, 0).unwrap().arm(Slot::B).unwrap();
         assert!(!Running::of("vda", Slot::B, &current(&armed)).trial);
         assert!(!Running::of("vda", Slot::A, &current(&on_trial())).trial);
     }

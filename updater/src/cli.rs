@@ -48,7 +48,7 @@ fn dispatch(parsed: Parsed, report: &mut Report<'_>) -> Result<Exit> {
         Command::Status => {
             let image = Image::load()?;
             let state = status::StatePartition::look();
-            status::show(&Executor::open_running(Access::Read)?, &image, state, report)?;
+            status::show(&image.open(Access::Read)?, &image, state, report)?;
         }
         Command::Check { place } => transfer::check(&Image::load()?, &place, report)?,
         Command::Apply { place, afterwards } => {
@@ -71,8 +71,7 @@ fn dispatch(parsed: Parsed, report: &mut Report<'_>) -> Result<Exit> {
 
 /// The running disk, for a command that changes the record.
 fn to_write() -> Result<Executor> {
-    Image::load()?;
-    Executor::open_running(Access::Write)
+    Image::load()?.open(Access::Write)
 }
 
 fn follow(afterwards: Afterwards) -> Result<()> {
@@ -113,6 +112,11 @@ impl Image {
             .hint("build it with an [update] table, and write that image to the disk once")
         })?;
         Ok(Self { config, update })
+    }
+
+    /// The running disk.
+    fn open(&self, access: Access) -> Result<Executor> {
+        Ok(Executor::open_running(access)?.of_epoch(self.update.epoch))
     }
 
     const fn arch() -> Arch {

@@ -10,7 +10,7 @@ mod tests;
 
 use coracle_format::slot::Arch;
 use coracle_format::version::Version;
-use coracle_slots::{Floors, Record, RefusedTransition, Release, Slot};
+use coracle_slots::{Floors, Record, RefusedTransition, Release, Slot, SlotState};
 
 pub use judge::{judge_content, judge_machine, judge_offer};
 pub use refusal::{Needed, Refusal, What};
@@ -104,6 +104,8 @@ pub enum State {
     Verifying(Ask, Box<Machine>),
     /// The index is being read.
     Reading(Ask, Box<Machine>, Box<Offer>),
+    /// The spare slot says that it holds the release already: it is being read back.
+    Comparing(Box<Job>),
     /// The spare slot is being marked empty.
     Clearing(Box<Job>),
     /// Frames go into the spare slot.
@@ -189,6 +191,9 @@ pub enum Effect {
     Verify,
     /// Read the index and check it against the metadata.
     ReadIndex,
+    /// Read the whole slot and its descriptor back from the device, though nothing was written; what cannot be read
+    /// differs.
+    Compare,
     /// Mark the spare slot empty, sync; then wipe its descriptor, sync.
     Clear,
     /// Put a frame into the slot.
@@ -239,6 +244,16 @@ impl Job {
         self.machine.running.other()
     }
 
+    /// Whether the record says that the spare slot holds this very release, written and not armed: it was dropped by hand,
+    /// may be tried again, or an update ended just before it was armed.
+    pub fn is_written(&self) -> bool {
+        let (record, spare) = (&self.machine.record, self.spare());
+        record.state(spare) == SlotState::Written
+            && record.release(spare) == self.content.digests.boot
+            && record.version(spare) == self.offer.version.to_u64()
+            && record.epoch(spare) == self.offer.epoch
+    }
+
     /// What the accepted metadata raises. Version and security epoch are raised by the commit, when the release has proved
     /// itself.
     pub fn floors(&self) -> Floors {
@@ -274,6 +289,12 @@ pub fn step(state: State, event: Event) -> Step {
         (State::Reading(ask, machine, offer), Event::IndexRead(content)) => {
             let job = Box::new(Job { machine: *machine, ask, offer: *offer, content });
             begin(job)
+        }
+        (State::Comparing(job), Event::ReadBack(digests)) => {
+            match difference(&job.content.digests, &digests) {
+                None => (State::Surveying(job), vec![Effect::Survey]),
+                Some(_) => (State::Clearing(job), vec![Effect::Clear]),
+            }
         }
         (State::Clearing(job), Event::Cleared) => fill(job, 0, 0),
         (State::Filling { job, frame, kept }, Event::Filled(origin)) => {
@@ -317,6 +338,7 @@ fn begin(job: Box<Job>) -> Step {
     match (judge_content(&job), job.ask) {
         (Err(refusal), _) => refused(refusal),
         (Ok(()), Ask::Check) => (State::Done(job), Vec::new()),
+        (Ok(()), Ask::Apply) if job.is_written() => (State::Comparing(job), vec![Effect::Compare]),
         (Ok(()), Ask::Apply) => (State::Clearing(job), vec![Effect::Clear]),
     }
 }

@@ -34,6 +34,7 @@ pub struct Executor {
     disk: Disk,
     table: Table,
     running: Slot,
+    epoch: Option<u32>,
 }
 
 /// How a trial failed.
@@ -61,7 +62,14 @@ impl Executor {
     /// A disk on which `running` is the slot that runs.
     pub fn on(disk: Disk, running: Slot) -> Result<Self> {
         let table = disk.read_table()?;
-        Ok(Self { disk, table, running })
+        Ok(Self { disk, table, running, epoch: None })
+    }
+
+    /// With the security epoch of the running release, as its own configuration has it: a record that was made anew does
+    /// not know it.
+    pub fn of_epoch(mut self, epoch: u32) -> Self {
+        self.epoch = Some(epoch);
+        self
     }
 
     /// The slot that runs.
@@ -92,7 +100,7 @@ impl Executor {
     /// The record, and why both copies are unreadable if they are.
     pub fn inspect(&self) -> Result<(Record, Option<[NotARecord; 2]>)> {
         let current = meta::read_or_rebuild(&self.disk, &self.table, Some(self.running))?;
-        Ok((current.found.record, current.rebuilt))
+        Ok((self.with_epoch(current.found.record), current.rebuilt))
     }
 
     /// What the slot's descriptor says, if it is readable.
@@ -114,8 +122,8 @@ impl Executor {
         })
     }
 
-    /// Makes the running release the good one, raises the version floor to it, and tells the history. Nothing is written
-    /// when it is good already.
+    /// Makes the running release the good one, raises the floors of version and security epoch to it, and tells the
+    /// history, also of a release of a lower epoch that is retired by it. Nothing is written when it is good already.
     pub fn commit(&self) -> Result<Record> {
         let before = self.record()?;
         let running = self.running;
@@ -125,6 +133,13 @@ impl Executor {
         })?;
         if before.state(running) != record.state(running) {
             self.tell(Entry::new(history::Event::Committed, running, record.release(running)))?;
+        }
+        let other = running.other();
+        if before.state(other) != record.state(other) {
+            let mut entry = Entry::new(history::Event::Retired, other, before.release(other));
+            let (was, floor) = (before.epoch(other), record.floors().epoch);
+            entry.detail = coracle_slots::Text::cut(&format!("security epoch {was} is below {floor}"));
+            self.tell(entry)?;
         }
         Ok(record)
     }
@@ -157,6 +172,14 @@ impl Executor {
         let record = self.change(Record::roll_back)?;
         let to = self.running.other();
         self.tell(Entry::new(history::Event::RolledBack, to, record.release(to)))?;
+        Ok(record)
+    }
+
+    /// By hand: the release that is armed is not booted, and nothing is armed until [`Executor::retry`].
+    pub fn disarm(&self) -> Result<Record> {
+        let record = self.change(Record::disarm)?;
+        let other = self.running.other();
+        self.tell(Entry::new(history::Event::Dropped, other, record.release(other)))?;
         Ok(record)
     }
 
@@ -198,11 +221,16 @@ impl Executor {
         &self,
         transition: impl FnOnce(Record) -> Result<Record, RefusedTransition>,
     ) -> Result<Result<Record, RefusedTransition>> {
+        let transition = |record| transition(self.with_epoch(record));
         match meta::change(&self.disk, &self.table, Some(self.running), Others::Wait, transition) {
             Ok(record) => Ok(Ok(record)),
             Err(ChangeError::Refused(refused)) => Ok(Err(refused)),
             Err(ChangeError::Disk(error)) => Err(error.into()),
         }
+    }
+
+    fn with_epoch(&self, record: Record) -> Record {
+        self.epoch.map_or(record, |epoch| record.running_epoch(self.running, epoch))
     }
 
     /// Adds an entry to the history, with the version from the slot's descriptor and the time where they are known.

@@ -42,7 +42,9 @@ pub fn run() -> Result<Exit> {
     let line = Line::inherit()
         .map_err(|error| Error::new(Kind::Io, "cannot take over the line to PID 1").because(error))?;
     let places = Places::default();
-    let mut trial = trial::Running::new(Executor::open_running, Path::new(KMSG));
+    let epoch = config.update.as_ref().map_or(0, |update| update.epoch);
+    let open = |access| Ok(Executor::open_running(access)?.of_epoch(epoch));
+    let mut trial = trial::Running::new(open, Path::new(KMSG));
     let service = Service::new(&config, &places, (line, Path::new(KMSG)), &mut trial)?;
     match service.run()? {
         End::Committed | End::Stopped => Ok(Exit::Done),

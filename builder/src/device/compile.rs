@@ -214,6 +214,8 @@ impl Toolchain {
         } else {
             // Else a UEFI program carries the time of day and the path of its debug information.
             flags.extend(["-Clink-arg=/Brepro", "-Clink-arg=/DEBUG:NONE"].map(str::to_owned));
+            // Rolled loops where a processor has no instructions for SHA-256: 10 KB less.
+            flags.push("--cfg=sha2_backend_soft=\"compact\"".to_owned());
         }
         // The last one that matches wins, so what is more particular comes later.
         let library = self.sysroot.join("lib/rustlib/src/rust");

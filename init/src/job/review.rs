@@ -43,6 +43,7 @@ struct Known {
 pub(super) fn run() -> Result<u8, Fault> {
     let running = Running::read()?;
     let opened = running.open()?;
+    settle_epoch(&running, &opened)?;
     count_miss(&running, &opened)?;
     let other = running.slot.other();
     let record = opened.record(running.slot)?;
@@ -62,6 +63,18 @@ pub(super) fn run() -> Result<u8, Fault> {
 fn own_hash() -> Result<[u8; 32], Fault> {
     let line = std::fs::read_to_string("/proc/cmdline").attempt("read", "the kernel command line")?;
     Ok(cmdline::parse_verity(&line).attempt("use", "the kernel command line")?.root_hash)
+}
+
+/// A record that was made anew does not know of which security epoch the running release is: its configuration does.
+fn settle_epoch(running: &Running, opened: &Opened) -> Result<(), Fault> {
+    let Some(update) = crate::root::load_config()?.update else {
+        return Ok(());
+    };
+    let slot = running.slot;
+    opened
+        .change(slot, Others::Wait, |record| Ok(record.running_epoch(slot, update.epoch)))
+        .attempt("write down the security epoch of", &slot.to_string())?;
+    Ok(())
 }
 
 /// The other slot is armed, but this one was started.
@@ -271,7 +284,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_a_verdict_on_a_trial_and_explains_one_that_had_none_but_a_good_release_stays_good() {
-        let record = Record::shipped([7; 32], 1, 0).written(Slot::B, [8; 32], 2, 0).unwrap().arm(Slot::B).unwrap();
+        let record =
+            Record::shipped([7; 32], 1, 0).written(Slot::B, [8; 32], 2, 0).unwrap().arm(Slot::B).unwrap();
         assert_eq!(blame(&record, Slot::B), record, "it was never started");
         let started = record.begin_boot(record.choose(&[]));
         assert_eq!(blame(&started, Slot::B).state(Slot::B), SlotState::Failed(Verdict::Panic));

@@ -55,6 +55,14 @@ impl Supervisor {
         }
     }
 
+    /// What is done about a machine without its root image. A release that may be on trial falls back by being started
+    /// again, whatever its policy: three starts, and the selector gives it up.
+    pub(super) fn stop_without_root(&self) -> Stop {
+        let is_known = !matches!(self.trial, Trial::Unknown | Trial::Uncommitted | Trial::Over);
+        let may_be_on_trial = !is_known && self.root.config.update.is_some();
+        if may_be_on_trial { Stop::Reboot } else { self.root.config.on_failure.into() }
+    }
+
     /// Lets the trial take a step, and performs what follows.
     pub(super) fn step_trial(&mut self, event: Event) {
         let now = now_ms();
@@ -85,12 +93,17 @@ impl Supervisor {
             Some(Effect::Reboot) => {
                 let why = match before {
                     Trial::Judging { verdict, .. } => verdict.to_string(),
-                    Trial::Unknown | Trial::Watching { .. } | Trial::Committed | Trial::Over => {
+                    Trial::Unknown => "nobody knows whether there is one".to_owned(),
+                    Trial::Uncommitted | Trial::Watching { .. } | Trial::Committed | Trial::Over => {
                         "a verdict was written".to_owned()
                     }
                 };
                 kmsg::log(Level::Error, &kmsg::phase_failed("trial", now, now, &why));
-                self.ask(Stop::Reboot, "the release on trial has failed");
+                if before == Trial::Unknown {
+                    self.ask(self.stop_without_root(), "the disk hangs");
+                } else {
+                    self.ask(Stop::Reboot, "the release on trial has failed");
+                }
             }
         }
     }

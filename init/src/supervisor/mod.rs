@@ -295,12 +295,7 @@ impl Supervisor {
             self.jobs.ask(Kind::State);
             self.jobs.ask(Kind::Review);
         } else if self.damage == Damage::None && !self.trial.is_open() {
-            // A release that may be on trial falls back by being started again, whatever its policy: three starts, and the
-            // selector gives it up.
-            let may_be_on_trial = self.trial == Trial::Unknown && self.root.config.update.is_some();
-            let policy = self.root.config.on_failure.into();
-            let stop = if may_be_on_trial { Stop::Reboot } else { policy };
-            self.ask(stop, "the root image cannot be mounted");
+            self.ask(self.stop_without_root(), "the root image cannot be mounted");
         }
     }
 

@@ -10,11 +10,17 @@ pub(super) const JUDGING_MS: u64 = 15_000;
 /// The deadline of a release whose configuration names none.
 pub(super) const DEADLINE_MS_DEFAULT: u64 = 300_000;
 
+/// How long it may take to learn whether the running release is on trial, from the start of the kernel. The job that finds
+/// out is killed before; only one that a hanging disk does not let go takes longer.
+pub(super) const UNKNOWN_MS: u64 = 330_000;
+
 /// Where the trial stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trial {
-    /// The record has not been read, or does not say that the release is good.
+    /// The record has not been read.
     Unknown,
+    /// There is no trial, and the release is not known to be good: it runs, and nothing is committed.
+    Uncommitted,
     /// The running release is on trial until the clock shows `deadline`.
     Watching {
         /// Milliseconds since the kernel started.
@@ -84,6 +90,9 @@ impl Trial {
             (Self::Unknown, Event::OnTrial { deadline }) => {
                 (Self::Watching { deadline }, Some(Effect::Watch))
             }
+            (Self::Unknown, Event::Uncommitted) => (Self::Uncommitted, None),
+            // It may be on trial: its start is counted, and after three of them the selector gives it up.
+            (Self::Unknown, Event::Tick) if UNKNOWN_MS <= now => (Self::Over, Some(Effect::Reboot)),
             // A gate that ended may have committed just before: the job that writes the verdict looks first.
             (Self::Watching { .. } | Self::Judging { .. }, Event::CommitSeen) => {
                 (Self::Committed, Some(Effect::TellCommitted))
@@ -104,7 +113,8 @@ impl Trial {
         match self {
             Self::Watching { deadline } => Some(deadline),
             Self::Judging { until, .. } => Some(until),
-            Self::Unknown | Self::Committed | Self::Over => None,
+            Self::Unknown => Some(UNKNOWN_MS),
+            Self::Uncommitted | Self::Committed | Self::Over => None,
         }
     }
 
@@ -151,7 +161,20 @@ mod tests {
     #[test]
     fn a_record_that_cannot_be_read_commits_nothing() {
         let (trial, effects) = play(&[(5, Event::Uncommitted), (9999, Event::Tick), (9999, Event::NoSystem)]);
+        assert_eq!((trial, effects), (Trial::Uncommitted, vec![]));
+    }
+
+    #[test]
+    fn a_disk_that_never_tells_whether_there_is_a_trial_ends_in_a_reboot() {
+        assert_eq!(Trial::Unknown.next_event(), Some(UNKNOWN_MS));
+        let (trial, effects) = play(&[(UNKNOWN_MS - 1, Event::Tick)]);
         assert_eq!((trial, effects), (Trial::Unknown, vec![]));
+        let (trial, effects) = play(&[(UNKNOWN_MS, Event::Tick), (UNKNOWN_MS + 1, ON_TRIAL)]);
+        assert_eq!((trial, effects), (Trial::Over, vec![Effect::Reboot]));
+        for told in [Event::NotOnTrial, Event::Uncommitted] {
+            let (_, effects) = play(&[(5, told), (UNKNOWN_MS, Event::Tick)]);
+            assert!(!effects.contains(&Effect::Reboot));
+        }
     }
 
     #[test]
@@ -193,6 +216,7 @@ mod tests {
     fn events() -> impl Strategy<Value = Event> {
         prop_oneof![
             Just(Event::NotOnTrial),
+            Just(Event::Uncommitted),
             Just(ON_TRIAL),
             Just(Event::NoSystem),
             Just(Event::Tick),

@@ -249,8 +249,7 @@ impl Record {
 
     /// The running release says itself of which security epoch it is: a record that was made anew does not know it. Of a
     /// good release it is the floor. Changes nothing otherwise.
-    pub fn running_epoch(self, epoch: u32) -> Self {
-        let running = self.booting;
+    pub fn running_epoch(self, running: Slot, epoch: u32) -> Self {
         let mut next = self;
         next.epochs[running.index()] = epoch;
         if self.state(running) == SlotState::Good {

@@ -24,8 +24,12 @@ pub(super) fn confirm(executor: &Executor, report: &mut Report<'_>) -> Result<()
     say(report, &text, object)
 }
 
-/// Goes back to the other slot and holds it.
+/// Takes back the release that is armed, or goes back to the other slot; and holds what is then booted.
 pub(super) fn roll_back(executor: &Executor, report: &mut Report<'_>) -> Result<()> {
+    let other = executor.running().other();
+    if let SlotState::Trial { .. } = executor.record()?.state(other) {
+        return disarm(executor, report);
+    }
     let record = executor.roll_back()?;
     let slot = record.last_good();
     let release = record.release(slot);
@@ -34,6 +38,17 @@ pub(super) fn roll_back(executor: &Executor, report: &mut Report<'_>) -> Result<
         short(&release)
     );
     let object = Object::event("rolled-back").text("slot", &slot.to_string()).text("release", &hex(&release));
+    say(report, &text, object)
+}
+
+fn disarm(executor: &Executor, report: &mut Report<'_>) -> Result<()> {
+    let (record, slot) = (executor.disarm()?, executor.running().other());
+    let release = record.release(slot);
+    let text = format!(
+        "release {} in slot {slot} is not armed any more, and no update is armed until coracle-update retry\n",
+        short(&release)
+    );
+    let object = Object::event("dropped").text("slot", &slot.to_string()).text("release", &hex(&release));
     say(report, &text, object)
 }
 

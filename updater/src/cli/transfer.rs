@@ -5,7 +5,7 @@ use super::progress::Shown;
 use crate::baseline::Surveyor;
 use crate::engine::{Ask, Job};
 use crate::error::{Error, Kind, Result};
-use crate::executor::{Executor, LEFTOVERS_PATH, Settings, trusted_time};
+use crate::executor::{LEFTOVERS_PATH, Settings, trusted_time};
 use crate::report::{Object, Report, Style, hex, short};
 use crate::{isolation, source};
 use coracle_block::{Access, Doing, read_limited};
@@ -62,7 +62,7 @@ fn run(image: &Image, place: &str, ask: Ask, report: &mut Report<'_>) -> Result<
         Ask::Check => Access::Read,
         Ask::Apply => Access::Write,
     };
-    let executor = Executor::open_running(access)?;
+    let executor = image.open(access)?;
     let trusted_root = read_limited(Path::new(TRUST_ROOT_PATH), ROOT_BYTES_MAX).map_err(|error| {
         Error::from(error).hint("the image names no root of trust: its manifest needs `root` in [update]")
     })?;

@@ -4,7 +4,7 @@ use super::{Job, Machine, Needed, Offer, Refusal};
 use coracle_format::slot::{BLOCK_BYTES, Descriptor};
 use coracle_format::verity;
 use coracle_format::version::Version;
-use coracle_slots::SlotState;
+use coracle_slots::{Obstacle, SlotState};
 
 /// Whether this machine may take any update now.
 pub fn judge_machine(machine: &Machine) -> Result<(), Refusal> {
@@ -48,7 +48,9 @@ pub fn judge_offer(machine: &Machine, offer: &Offer) -> Result<(), Refusal> {
 pub fn judge_content(job: &Job) -> Result<(), Refusal> {
     let (record, release) = (&job.machine.record, &job.content.digests.boot);
     let version = job.offer.version;
-    if record.release(job.machine.running) == *release {
+    // The bytes of a slot that is not good may not be those of its release any more.
+    let running_is_good = record.state(job.machine.running) == SlotState::Good;
+    if running_is_good && record.release(job.machine.running) == *release {
         return Err(Refusal::RunsAlready(version));
     }
     if let Some(verdict) = record.blocked(release) {
@@ -59,11 +61,11 @@ pub fn judge_content(job: &Job) -> Result<(), Refusal> {
     if needed.total > slot_bytes {
         return Err(Refusal::TooLarge { needed, slot: job.spare(), slot_bytes });
     }
-    let spare_is_good = record.state(job.spare()) == SlotState::Good;
-    if spare_is_good && record.state(job.machine.running) != SlotState::Good {
-        return Err(Refusal::OnlyGood(job.spare()));
+    match record.clear(job.spare()) {
+        Ok(_) => Ok(()),
+        Err(refused) if refused.obstacle == Obstacle::OnlyGood => Err(Refusal::OnlyGood(job.spare())),
+        Err(refused) => Err(Refusal::Record(refused)),
     }
-    Ok(())
 }
 
 fn needed(job: &Job) -> Needed {

@@ -56,6 +56,8 @@ fn events() -> Vec<Event> {
         Event::Changed,
         Event::Forbidden(refused),
         Event::Surveyed,
+        Event::Rechecked(Ok(())),
+        Event::Rechecked(Err(String::new())),
         Event::Told,
         Event::Failed,
     ]
@@ -68,6 +70,7 @@ fn states() -> Vec<State> {
         State::Idle,
         State::Verifying(Ask::Apply, Box::new(machine())),
         State::Reading(Ask::Apply, Box::new(machine()), Box::new(offer())),
+        State::Comparing(job()),
         State::Clearing(job()),
         State::Filling { job: job(), frame: 0, kept: 0 },
         State::Filling { job: job(), frame: 1, kept: 1 },
@@ -77,6 +80,7 @@ fn states() -> Vec<State> {
         State::Describing(job()),
         State::Marking(job()),
         State::Surveying(job()),
+        State::Rechecking(job()),
         State::Arming(job()),
         State::Telling(job()),
         State::Done(job()),
@@ -95,10 +99,11 @@ fn belongs(state: &State, event: &Event) -> bool {
             | (State::Clearing(_), Event::Cleared | Event::Forbidden(_))
             | (State::Filling { .. }, Event::Filled(_))
             | (State::Completing { .. }, Event::Completed(_))
-            | (State::ReadingBack(_), Event::ReadBack(_))
+            | (State::Comparing(_) | State::ReadingBack(_), Event::ReadBack(_))
             | (State::Describing(_), Event::Described)
             | (State::Marking(_) | State::Arming(_), Event::Changed | Event::Forbidden(_))
             | (State::Surveying(_), Event::Surveyed)
+            | (State::Rechecking(_), Event::Rechecked(_))
             | (State::Telling(_), Event::Told)
     )
 }
@@ -129,6 +134,7 @@ fn run(machine: Machine, ask: Ask, offer: &Offer, content: Content) -> (Vec<Effe
         let event = match effect {
             Effect::Verify => Event::Verified(Box::new(offer.clone())),
             Effect::ReadIndex => Event::IndexRead(content),
+            Effect::Compare => Event::ReadBack(content.digests),
             Effect::Clear => Event::Cleared,
             Effect::Fill(_) => Event::Filled(Origin::Source),
             Effect::Forget => panic!("nothing was kept"),
@@ -137,6 +143,7 @@ fn run(machine: Machine, ask: Ask, offer: &Offer, content: Content) -> (Vec<Effe
             Effect::Describe => Event::Described,
             Effect::Change(_) => Event::Changed,
             Effect::Survey => Event::Surveyed,
+            Effect::Recheck => Event::Rechecked(Ok(())),
             Effect::Tell => Event::Told,
         };
         (state, effects) = step(state, event);
@@ -160,11 +167,43 @@ fn an_update_does_everything_in_this_order() {
         Effect::Describe,
         Effect::Change(Change::Written(Slot::B, THEIRS, version("2.0"), 3)),
         Effect::Survey,
+        Effect::Recheck,
         Effect::Change(Change::Arm(Slot::B, floors)),
         Effect::Tell,
     ];
     assert_eq!(effects, expected);
     assert!(matches!(end, State::Done(_)));
+}
+
+#[test]
+fn a_staged_update_is_written_and_not_armed_and_staging_it_again_does_nothing() {
+    let (effects, end) = run(machine(), Ask::Stage, &offer(), content(1));
+    let expected = [
+        Effect::Verify,
+        Effect::ReadIndex,
+        Effect::Clear,
+        Effect::Fill(0),
+        Effect::Complete,
+        Effect::ReadBack,
+        Effect::Describe,
+        Effect::Change(Change::Written(Slot::B, THEIRS, version("2.0"), 3)),
+        Effect::Tell,
+    ];
+    assert_eq!(effects, expected);
+    assert!(matches!(end, State::Done(_)));
+    let mut machine = machine();
+    machine.record = machine.record.written(Slot::B, THEIRS, version("2.0").to_u64(), 3).unwrap();
+    let (effects, end) = run(machine, Ask::Stage, &offer(), content(1));
+    assert_eq!(effects, [Effect::Verify, Effect::ReadIndex]);
+    assert!(matches!(end, State::Done(_)));
+}
+
+#[test]
+fn what_is_no_longer_offered_is_not_armed() {
+    let job = Box::new(Job { machine: machine(), ask: Ask::Apply, offer: offer(), content: content(1) });
+    let (state, effects) = step(State::Rechecking(job), Event::Rechecked(Err("it is paused".to_owned())));
+    assert_eq!(effects, []);
+    assert_eq!(state, State::Refused(Box::new(Refusal::NotOffered("it is paused".to_owned()))));
 }
 
 #[test]
@@ -297,6 +336,51 @@ fn the_only_good_slot_is_not_overwritten() {
     assert_eq!(refusal(machine, &newer, content(1)), Some(Refusal::OnlyGood(Slot::B)));
 }
 
+/// Runs from slot A, damaged, since the firmware refused slot B, which is good on paper.
+fn fallen_through() -> Record {
+    let good_b = Record::shipped(OURS, 1, 0).clear(Slot::B).unwrap().written(Slot::B, [9; 32], 2, 0).unwrap();
+    let good_b = good_b.arm(Slot::B).unwrap();
+    let good_b = good_b.begin_boot(good_b.choose(&[])).commit().unwrap().damage(Slot::A);
+    good_b.begin_boot(good_b.choose(&[Slot::B]))
+}
+
+#[test]
+fn a_damaged_machine_takes_an_update_over_a_good_slot_that_does_not_start_even_of_the_release_that_runs() {
+    let machine = Machine { record: fallen_through(), ..machine() };
+    let newer = Offer { version: version("2.0"), ..offer() };
+    assert_eq!(refusal(machine.clone(), &newer, content(1)), None);
+    let same = Content { digests: Digests { boot: OURS, ..content(1).digests }, ..content(1) };
+    assert_eq!(refusal(machine, &newer, same), None);
+}
+
+/// The offered release is in the spare slot, written and not armed.
+fn dropped() -> Machine {
+    let offer = offer();
+    let empty = machine().record.clear(Slot::B).unwrap();
+    let written = empty.written(Slot::B, THEIRS, offer.version.to_u64(), offer.epoch).unwrap();
+    Machine { record: written.arm(Slot::B).unwrap().disarm().unwrap().release_hold(), ..machine() }
+}
+
+#[test]
+fn a_release_that_the_spare_slot_holds_already_is_compared_and_armed_without_a_frame() {
+    let (effects, end) = run(dropped(), Ask::Apply, &offer(), content(3));
+    let floors = Floors { root_version: 2, released: 1_700_000_000, ..Floors::default() };
+    let arm = Effect::Change(Change::Arm(Slot::B, floors));
+    let expected = [Effect::Verify, Effect::ReadIndex, Effect::Compare, Effect::Survey, arm, Effect::Tell];
+    assert_eq!(effects, expected);
+    assert!(matches!(end, State::Done(_)));
+    let other_epoch = Offer { epoch: 7, ..offer() };
+    let (effects, _) = run(dropped(), Ask::Apply, &other_epoch, content(3));
+    assert!(!effects.contains(&Effect::Compare) && effects.contains(&Effect::Clear));
+}
+
+#[test]
+fn a_spare_slot_that_does_not_hold_what_it_says_is_filled_anew() {
+    let wrong = Digests { root_hash: [0; 32], ..content(2).digests };
+    let (state, effects) = step(State::Comparing(Box::new(job())), Event::ReadBack(wrong));
+    assert_eq!((state, effects), (State::Clearing(Box::new(job())), vec![Effect::Clear]));
+}
+
 #[test]
 fn a_digest_that_differs_never_reaches_the_record() {
     let wanted = content(2).digests;
@@ -334,5 +418,6 @@ fn every_change_of_the_record_is_one_that_the_slots_allow_in_this_order() {
     }
     assert_eq!(record.state(Slot::B), SlotState::Trial { starts: 0 });
     assert_eq!((record.release(Slot::B), record.version(Slot::B)), (THEIRS, version("2.0").to_u64()));
-    assert_eq!((record.floors().epoch, record.floors().version), (3, version("1.0").to_u64()));
+    assert_eq!((record.epoch(Slot::B), record.floors().epoch), (3, 0), "the floor rises with the commit");
+    assert_eq!(record.floors().version, version("1.0").to_u64());
 }

@@ -165,6 +165,7 @@ impl Run<'_> {
         let event = match effect {
             Effect::Verify => Event::Verified(Box::new(self.verify(stream)?)),
             Effect::ReadIndex => Event::IndexRead(self.read_index(stream)?),
+            Effect::Compare => Event::ReadBack(self.compare()?),
             Effect::Clear => self.clear()?,
             Effect::Fill(number) => return self.fill(number, stream),
             Effect::Forget => {
@@ -259,6 +260,19 @@ impl Run<'_> {
         };
         self.index = Some(index);
         Ok(content)
+    }
+
+    /// What the slot holds that nothing was written to: all zeros where it cannot be read or is not described as it should
+    /// be, so that it is filled anew.
+    fn compare(&mut self) -> Result<Digests> {
+        self.observer.stage("read back");
+        let layout = self.begin()?.layout.clone();
+        let spare = self.executor.spare()?;
+        let mut descriptor = [0; DESCRIPTOR_BYTES];
+        let described = spare.read(layout.descriptor_at, &mut descriptor).is_ok();
+        let found = layout.read_back(&spare).ok();
+        let found = found.filter(|_| described && descriptor == layout.descriptor.encode());
+        Ok(found.unwrap_or(Digests { root_hash: [0; 32], root: [0; 32], boot: [0; 32] }))
     }
 
     /// Record first: from here on the slot holds nothing that may be booted. Then the descriptor, so that nobody finds the
@@ -370,7 +384,10 @@ impl Run<'_> {
             return;
         };
         let slot = self.executor.running().other();
-        for event in [history::Event::Applied, history::Event::Armed] {
+        // What the slot held already was told when it was written.
+        let applied = self.filling.as_ref().is_some_and(|filling| filling.done > 0);
+        let events = applied.then_some(history::Event::Applied).into_iter().chain([history::Event::Armed]);
+        for event in events {
             if let Err(error) = self.executor.tell(Entry::new(event, slot, release)) {
                 self.observer.note(&format!("the history is incomplete: {error}"));
                 break;

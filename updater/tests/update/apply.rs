@@ -8,6 +8,7 @@ use coracle_block::{Access, Disk, Medium};
 use coracle_slots::history::Event;
 use coracle_slots::{Slot, SlotState, Verdict};
 use coracle_update::engine::Ask;
+use coracle_update::error::Kind;
 use coracle_update::executor::{Executor, Failure};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -209,6 +210,48 @@ fn a_machine_whose_record_is_unreadable_takes_an_update_and_says_so() {
     executor.update(Ask::Apply, &mut source, &settings(), &mut notes).unwrap();
     assert_eq!(notes.0, ["both copies of the slot record are unreadable: floors and verdicts are forgotten"]);
     assert_eq!(executor.record().unwrap().state(Slot::B), SlotState::Trial { starts: 0 });
+}
+
+#[test]
+fn a_release_that_was_dropped_is_armed_again_without_reading_a_frame() {
+    let (model, executor) = shipped();
+    let new = Payload::new("2.0");
+    apply(&executor, new.bundle()).unwrap();
+    executor.disarm().unwrap();
+    assert_eq!(apply(&executor, new.bundle()).unwrap_err().kind(), Kind::Policy);
+    executor.retry(None).unwrap();
+    // Frames that nobody reads may be wrong.
+    let mut bundle = new.bundle();
+    *bundle.last_mut().unwrap() ^= 1;
+    apply(&executor, bundle.clone()).unwrap();
+    assert_eq!(executor.record().unwrap().state(Slot::B), SlotState::Trial { starts: 0 });
+    let told: Vec<Event> = executor.history().unwrap().iter().map(|entry| entry.event).collect();
+    assert_eq!(told, [Event::Applied, Event::Armed, Event::Dropped, Event::HoldReleased, Event::Armed]);
+
+    // A slot that does not hold it any more is filled anew: then they are read.
+    executor.disarm().unwrap();
+    executor.retry(None).unwrap();
+    let disk = model.disk().unwrap();
+    let spare = executor.partition(Slot::B).unwrap();
+    disk.write_within(&spare, 8192, &[0x5a; 512]).unwrap();
+    apply(&executor, bundle).unwrap_err();
+    assert_eq!(executor.record().unwrap().state(Slot::B), SlotState::Empty);
+    apply(&executor, new.bundle()).unwrap();
+    assert_eq!(verified(executor.disk(), Slot::B), Some(new.release()));
+}
+
+#[test]
+fn the_commit_of_a_higher_epoch_retires_the_other_slot_and_the_history_says_so() {
+    let (model, executor) = shipped();
+    apply(&executor, Payload::new("2.0").bundle()).unwrap();
+    let executor = restart(&executor, &model).of_epoch(3);
+    let record = executor.commit().unwrap();
+    assert_eq!((record.floors().epoch, record.state(Slot::A)), (3, SlotState::Empty));
+    let entry = *executor.history().unwrap().last().unwrap();
+    assert_eq!((entry.event, entry.slot), (Event::Retired, Slot::A));
+    assert_eq!(entry.release, Payload::new("1.0").release());
+    assert_eq!(entry.detail.as_str(), "security epoch 0 is below 3");
+    assert_eq!(executor.roll_back().unwrap_err().kind(), Kind::Policy);
 }
 
 /// A file that counts its syncs.

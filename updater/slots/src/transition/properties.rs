@@ -83,7 +83,7 @@ fn run(record: Record, step: Step) -> Vec<Record> {
         Step::Retry(release) => one(Ok(record.retry(&[release; 32]))),
         Step::RollBack => one(record.roll_back()),
         Step::Disarm => one(record.disarm()),
-        Step::RunningEpoch(epoch) => one(Ok(record.running_epoch(epoch))),
+        Step::RunningEpoch(epoch) => one(Ok(record.running_epoch(record.booting(), epoch))),
         Step::RecoverTimestamp(root) => one(Ok(record.recover_timestamp(root))),
         Step::ReleaseHold => one(Ok(record.release_hold())),
         Step::Missed => one(Ok(record.missed())),
@@ -184,11 +184,10 @@ proptest! {
         let mut record = Record::shipped([9; 32], 1, 0);
         for step in steps.into_iter().filter(|step| !matches!(step, Step::Damage(_) | Step::BackOff)) {
             let unwilling = |slot: Slot, refused: bool| refused && record.state(slot) != SlotState::Good;
-            let step = match step {
-                Step::Boot { refused: [a, b] } => {
-                    Step::Boot { refused: [unwilling(Slot::A, a), unwilling(Slot::B, b)] }
-                }
-                other => other,
+            let step = if let Step::Boot { refused: [a, b] } = step {
+                Step::Boot { refused: [unwilling(Slot::A, a), unwilling(Slot::B, b)] }
+            } else {
+                step
             };
             record = run(record, step).last().copied().unwrap_or(record);
             prop_assert!(Slot::ALL.into_iter().any(|slot| record.state(slot) == SlotState::Good));

@@ -393,10 +393,10 @@ fn a_commit_within_an_epoch_keeps_the_other_slot() {
 #[test]
 fn a_running_release_tells_its_epoch_and_a_good_one_makes_it_the_floor() {
     let rebuilt = Record::rebuilt([Some(Held { release: [1; 32], version: 1 }), None], None);
-    let told = rebuilt.running_epoch(3);
+    let told = rebuilt.running_epoch(Slot::A, 3);
     assert_eq!((told.epoch(Slot::A), told.floors().epoch), (3, 3));
-    assert_eq!(told.running_epoch(3), told);
-    let trial = boot(armed()).running_epoch(3);
+    assert_eq!(told.running_epoch(Slot::A, 3), told);
+    let trial = boot(armed()).running_epoch(Slot::B, 3);
     assert_eq!((trial.epoch(Slot::B), trial.floors().epoch), (3, 0));
     assert_eq!(trial.commit().unwrap().floors().epoch, 3);
 }
