@@ -62,6 +62,11 @@ impl Operator {
         status.with_context(|| format!("no status in {}", reply.out))
     }
 
+    /// What it says to a person.
+    pub fn status_text(&self) -> Result<String> {
+        Ok(done(self.ask(&Request::Status { json: false }, ANSWER)?)?.out)
+    }
+
     /// What happened to its slots.
     pub fn history(&self) -> Result<String> {
         Ok(done(self.ask(&Request::History { json: true }, ANSWER)?)?.out)

@@ -20,6 +20,8 @@ pub struct Variant {
     pub arch: Arch,
     /// The deadline of its trial.
     pub deadline: &'static str,
+    /// When it is kept.
+    pub gate: &'static str,
     /// Tables that its manifest has beside those of every release.
     pub more: &'static str,
     /// Whose keys sign it, and whose root it carries.
@@ -29,7 +31,7 @@ pub struct Variant {
 impl Variant {
     /// A release with nothing special.
     pub const fn new(name: &'static str, version: &'static str, arch: Arch) -> Self {
-        Self { name, version, arch, deadline: "4 min", more: "", who: signing::Who::Us }
+        Self { name, version, arch, deadline: "4 min", gate: "healthy", more: "", who: signing::Who::Us }
     }
 
     /// Builds it.
@@ -49,6 +51,7 @@ impl Variant {
             ("@root@", &root.to_string_lossy()),
             ("@operator@", &operator.to_string_lossy()),
             ("@deadline@", self.deadline),
+            ("@gate@", self.gate),
             ("@more@", self.more),
         ] {
             ensure!(text.contains(place), "the manifest has no place for {place}");

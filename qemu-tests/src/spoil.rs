@@ -13,7 +13,7 @@ use coracle::{
         sparse,
         uki::{self, Uki},
     },
-    tree::Tree,
+    tree::{Tree, TreePath},
 };
 use coracle_format::{
     layout::Role,
@@ -22,10 +22,13 @@ use coracle_format::{
 use std::{
     fs::{self, OpenOptions},
     os::unix::fs::FileExt as _,
+    path::Path,
 };
 
 /// Where the overlay has its shell: nothing of the image is there.
 const SHELL: &str = "spoil/busybox";
+/// A first program of its own, which the command line names.
+const BESIDE: &str = "spoil/init";
 
 /// What is wrong with a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,12 @@ pub enum Spoil {
     GateStopped,
     /// The health gate ends without a word.
     GateEnds,
+    /// The health gate lives, says so, and never decides anything.
+    GateWaits,
+    /// PID 1 is frozen when the containers run.
+    InitFreezes,
+    /// The kernel stands still when the containers run, and nothing has recorded why.
+    KernelStops,
     /// The kernel crashes before anything was started.
     KernelPanics,
 }
@@ -57,6 +66,9 @@ impl Spoil {
             Self::NoRuntime => ("usr/bin/crun", 0o644, String::new()),
             Self::GateStopped => ("usr/bin/coracle-update", 0o755, script("kill -STOP $$")),
             Self::GateEnds => ("usr/bin/coracle-update", 0o755, script("exit 0")),
+            Self::GateWaits => ("usr/bin/coracle-update", 0o755, script(&heartbeats())),
+            Self::InitFreezes => (BESIDE, 0o755, script(&beside(FREEZE))),
+            Self::KernelStops => (BESIDE, 0o755, script(&beside(STOP))),
         };
         for dir in ["usr", "usr/bin"].iter().take_while(|dir| path.starts_with(**dir)) {
             tree.dir(dir, 0o755)?;
@@ -81,6 +93,40 @@ const PANIC: &str = "b=/spoil/busybox
 $b mkdir -p /proc; $b mount -t proc proc /proc
 echo c > /proc/sysrq-trigger";
 
+/// Starts something beside PID 1 that waits for the containers, and becomes the real one.
+fn beside(act: &str) -> String {
+    format!(
+        "b=/spoil/busybox
+(
+$b mkdir /spoil/proc; $b mount -t proc proc /spoil/proc; $b mknod /spoil/kmsg c 1 11
+until $b dmesg | $b grep -q 'phase=container-ledger ok'; do $b sleep 1; done
+echo '<5>{SPOILED}' > /spoil/kmsg
+$b sleep 3
+{act}
+) &
+exec /init"
+    )
+}
+
+/// What a release that is spoiled while it runs says before.
+pub const SPOILED: &str = "spoiled: this is the end";
+
+/// Nothing that PID 1 does can thaw it.
+const FREEZE: &str =
+    "$b mkdir /spoil/cgroup; $b mount -t cgroup2 cgroup /spoil/cgroup; $b mkdir /spoil/cgroup/ice
+echo 1 > /spoil/cgroup/ice/cgroup.procs
+echo 1 > /spoil/cgroup/ice/cgroup.freeze";
+
+/// A kernel that has crashed and does not restart: only a watchdog ends that.
+const STOP: &str = "$b rmmod ramoops
+echo 0 > /spoil/proc/sys/kernel/panic
+echo c > /spoil/proc/sysrq-trigger";
+
+/// A service that does nothing but send heartbeats: a message is 64 bytes, the first one says what it is.
+fn heartbeats() -> String {
+    format!("while /spoil/busybox printf '\\1{}' >&3; do /spoil/busybox sleep 2; done", "\\0".repeat(63))
+}
+
 fn script(text: &str) -> String {
     format!("#!/{SHELL} sh\n{text}\n")
 }
@@ -93,7 +139,8 @@ impl Variant {
         let dir = scratch(&format!("ledger-{}-{}-spoiled", self.arch.name(), self.name))?;
         let disk = dir.join("disk.raw");
         sparse::duplicate(&image.disk, &disk, fs::metadata(&image.disk)?.len())?;
-        lay_over(&ctx, &disk, spoil).with_context(|| format!("cannot spoil {}", self.name))?;
+        change_boot(&disk, |boot, arch| artefact(&ctx, boot, spoil, arch))
+            .with_context(|| format!("cannot spoil {}", self.name))?;
         let record = "build.json";
         fs::copy(image.dir.join(record), dir.join(record)).context("cannot keep the build's record")?;
         (image.dir, image.disk) = (dir, disk);
@@ -107,13 +154,13 @@ impl Variant {
     }
 }
 
-/// Replaces the boot artefact in slot A of a disk.
-fn lay_over(ctx: &Context, path: &std::path::Path, spoil: Spoil) -> Result<()> {
+/// Replaces the boot artefact in slot A of a disk with what `change` makes of it; the digest of the new one. The slot
+/// record is left as it is.
+pub fn change_boot(path: &Path, change: impl FnOnce(&[u8], Arch) -> Result<Vec<u8>>) -> Result<[u8; 32]> {
     let disk = Disk::open(path)?;
     let slot = disk.slot(Role::SlotA)?.context("the disk has nothing in slot A")?;
     let range = disk.range(disk.table.find(Role::SlotA).context("the disk has no slot A")?);
-    let old = slot.boot()?;
-    let boot = artefact(ctx, &old, spoil, slot.descriptor.arch)?;
+    let boot = change(&slot.boot()?, slot.descriptor.arch)?;
     let mut descriptor = slot.descriptor;
     descriptor.boot.bytes = u64::try_from(boot.len())?;
     descriptor.boot_digest = Digest::of(&boot).0;
@@ -121,26 +168,53 @@ fn lay_over(ctx: &Context, path: &std::path::Path, spoil: Spoil) -> Result<()> {
     let file = OpenOptions::new().write(true).open(path)?;
     file.write_all_at(&boot, range.offset + descriptor.boot.offset)?;
     file.write_all_at(&descriptor.encode(), range.offset + at)?;
-    Ok(())
+    Ok(descriptor.boot_digest)
 }
 
-/// A boot artefact with the overlay as a further archive of its initramfs: the kernel unpacks one over the other.
+/// A boot artefact that is spoiled.
 pub fn artefact(ctx: &Context, old: &[u8], spoil: Spoil, arch: Arch) -> Result<Vec<u8>> {
+    overlaid(ctx, old, arch, |tree| spoil.overlay(tree))
+}
+
+/// A boot artefact with a shell and what `overlay` adds as a further archive of its initramfs: the kernel unpacks one
+/// over the other.
+pub fn overlaid(
+    ctx: &Context,
+    old: &[u8],
+    arch: Arch,
+    overlay: impl FnOnce(&mut Tree) -> Result<()>,
+) -> Result<Vec<u8>> {
     let uki = Uki::parse(old)?;
     let mut tree = Tree::new();
     tree.dir("spoil", 0o755)?;
     tree.file(SHELL, 0o755, packages::busybox_of(ctx, arch)?)?;
-    spoil.overlay(&mut tree)?;
+    overlay(&mut tree)?;
     let mut initrd = uki.initrd()?.to_vec();
     initrd.resize(initrd.len().next_multiple_of(4), 0);
     cpio::write(&tree, 0, &mut initrd)?;
+    let mut command_line = uki.command_line()?.to_owned();
+    if tree.get(&TreePath::new(BESIDE)?).is_some() {
+        command_line.extend([" rdinit=/", BESIDE]);
+    }
     let release = String::from_utf8(uki.section(".osrel").unwrap_or_default().to_vec())?;
     let parts = uki::Parts {
         linux: uki.linux()?,
         initrd: &initrd,
-        command_line: uki.command_line()?,
+        command_line: &command_line,
         os_release: release.trim_end_matches('\0'),
         uname: uki.uname()?,
     };
     Ok(uki::build(&packages::stub(ctx, arch)?, &parts)?)
+}
+
+/// Flips one byte of a root image's superblock, which mounting it must read.
+pub fn damage_root(disk: &Path, slot: Role) -> Result<()> {
+    let opened = Disk::open(disk)?;
+    let partition = opened.table.find(slot).context("no such slot")?;
+    let at = opened.range(partition).offset + 1024;
+    let file = OpenOptions::new().read(true).write(true).open(disk)?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[byte[0] ^ 1], at)?;
+    Ok(())
 }

@@ -40,8 +40,17 @@ impl Voyage {
         name: &str,
         change: impl FnOnce(&Release, &mut Setup) -> Result<()>,
     ) -> Result<Self> {
-        let old = Variant::new("v1", OLD, arch).build()?;
-        let dir = scratch("voyages")?.join(format!("{name}-{firmware}-{}", arch.name()));
+        Self::begin_from(Variant::new("v1", OLD, arch).build()?, firmware, name, change)
+    }
+
+    /// The same with another first release.
+    pub fn begin_from(
+        old: Release,
+        firmware: Firmware,
+        name: &str,
+        change: impl FnOnce(&Release, &mut Setup) -> Result<()>,
+    ) -> Result<Self> {
+        let dir = scratch("voyages")?.join(format!("{name}-{firmware}-{}", old.image.arch().name()));
         let options = launch::Options { disk_bytes: DISK_BYTES, ..launch::Options::new(&old.image) };
         fs::create_dir_all(&dir)?;
         let disk = dir.join("disk.raw");
@@ -104,22 +113,36 @@ impl Voyage {
     }
 
     /// Tries a release that must fail, until the machine is back in the old one; checks what it says then.
-    pub fn falls_back(&mut self, release: &Release, verdict: &str) -> Result<()> {
+    pub fn falls_back(&mut self, release: &Release, verdict: &str) -> Result<Fall> {
+        let running = self.status()?["running"].as_str().context("nothing runs")?.to_owned();
+        let spare = if running == "A" { "B" } else { "A" };
         self.update(release)?;
-        self.starts("B", "on trial")?;
-        let mut trials = 1;
+        self.starts(spare, "on trial")?;
+        let (again, back) =
+            (format!("coracle: slot {spare} (on trial)"), format!("coracle: slot {running} (last good)"));
+        let (mut trials, mut console) = (1, Vec::new());
         self.guest.scan("the old release after the trial", |line| {
-            trials += u32::from(line.contains("coracle: slot B (on trial)"));
-            line.contains("coracle: slot A (last good)").then_some(())
+            console.push(line.to_owned());
+            trials += u32::from(line.contains(&again));
+            line.contains(&back).then_some(())
         })?;
-        self.guest.phase("container-ledger").context("the old release")?;
-        let (state, found, version) = self.slot("B")?;
-        let expected = ("failed".to_owned(), Some(verdict.to_owned()), NEW.to_owned());
+        // The words of a release that left none itself are found by the one that takes over, which says so.
+        let (mut runs, mut tells) = (false, false);
+        self.guest.scan("the old release and its story", |line| {
+            runs |= line.contains("coracle: phase=container-ledger ok");
+            tells |= line.contains("coracle: fallback");
+            (runs && tells).then_some(())
+        })?;
+        let (state, found, version) = self.slot(spare)?;
+        let expected = ("failed".to_owned(), Some(verdict.to_owned()), release.version().to_owned());
         ensure!(
             (state.clone(), found.clone(), version.clone()) == expected,
-            "slot B is {state} ({found:?}) with {version} after {trials} starts, not {expected:?}"
+            "slot {spare} is {state} ({found:?}) with {version} after {trials} starts, not {expected:?}"
         );
-        self.is_not_taken_again(release)
+        self.is_not_taken_again(release)?;
+        let words = self.status()?["last_words"].clone();
+        ensure!(words["slot"] == spare && words["verdict"] == verdict, "the last words: {words}");
+        Ok(Fall { trials, console, words, text: self.operator()?.status_text()? })
     }
 
     fn is_not_taken_again(&self, release: &Release) -> Result<()> {
@@ -128,4 +151,64 @@ impl Voyage {
         ensure!(reply.code == 3, "a release that failed was taken again: {reply:?}");
         Ok(())
     }
+}
+
+/// How a release on trial has failed, and what the one that took over tells of it.
+#[derive(Debug)]
+pub struct Fall {
+    /// How often it was started.
+    pub trials: u32,
+    /// What the console has shown from its first start to the old release's.
+    pub console: Vec<String>,
+    /// Its last words.
+    pub words: Value,
+    /// The status, as a person reads it.
+    pub text: String,
+}
+
+impl Fall {
+    /// A field of the last words.
+    pub fn word(&self, name: &str) -> &str {
+        self.words[name].as_str().unwrap_or_default()
+    }
+
+    /// Why it failed, to programs and to people.
+    pub fn says_why(&self, reason: &str) -> Result<()> {
+        ensure!(
+            self.word("reason").contains(reason),
+            "the reason is {:?}, not {reason:?}",
+            self.word("reason")
+        );
+        ensure!(self.text.contains(reason), "a person reads no {reason:?} in:\n{}", self.text);
+        Ok(())
+    }
+
+    /// The last words are kernel lines of the failed starts, one of which has `line`, and the stage is one they came to.
+    pub fn keeps(&self, line: &str) -> Result<()> {
+        let reached = format!("coracle: phase={} ", self.word("stage"));
+        ensure!(self.shown(&reached).next().is_some(), "it never came to {:?}", self.word("stage"));
+        let kept: Vec<&str> = self.word("log").lines().map(without_level).collect();
+        let real = kept.iter().filter(|kept| !kept.is_empty() && self.shown(kept).next().is_some());
+        let real: Vec<&&str> = real.collect();
+        ensure!(
+            real.len() >= LINES_KEPT && real.iter().any(|kept| kept.contains(line)),
+            "{} lines with no {line:?} among them were on the console:\n{}",
+            real.len(),
+            kept.join("\n")
+        );
+        Ok(())
+    }
+
+    /// Lines of the console with this text.
+    pub fn shown<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a String> {
+        self.console.iter().filter(move |line| line.contains(text))
+    }
+}
+
+/// Fewer lines tell nothing about a failure.
+const LINES_KEPT: usize = 5;
+
+/// A kernel line as the console shows it: recorders put the level before it.
+fn without_level(line: &str) -> &str {
+    line.strip_prefix('<').and_then(|rest| rest.split_once('>')).map_or(line, |(_, rest)| rest).trim()
 }

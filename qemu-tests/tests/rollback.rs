@@ -15,13 +15,13 @@ fn declared(name: &'static str, more: &'static str) -> Variant {
 
 fn falls_back(firmware: Firmware, variant: &Variant, verdict: &str) -> Result<()> {
     let release = variant.build()?;
-    Voyage::begin(firmware, variant.arch, variant.name)?.falls_back(&release, verdict)
+    Voyage::begin(firmware, variant.arch, variant.name)?.falls_back(&release, verdict).map(drop)
 }
 
 fn spoiled_falls_back(name: &'static str, spoil: Spoil, verdict: &str) -> Result<()> {
     let variant = Variant { deadline: "60 s", ..Variant::new(name, NEW, Arch::X86_64) };
     let release = variant.spoiled(spoil)?;
-    Voyage::begin(Firmware::Direct, variant.arch, name)?.falls_back(&release, verdict)
+    Voyage::begin(Firmware::Direct, variant.arch, name)?.falls_back(&release, verdict).map(drop)
 }
 
 const CRASH: &str = r#"
@@ -74,8 +74,12 @@ fn a_failing_health_check_under_uefi_on_aarch64() -> Result<()> {
 }
 
 #[test]
-fn a_kernel_that_panics_in_every_start() -> Result<()> {
-    falls_back(Firmware::Direct, &declared("panic", PANIC), "panic")
+fn a_kernel_that_panics_in_every_start_and_its_last_lines() -> Result<()> {
+    let variant = declared("panic", PANIC);
+    let mut voyage = Voyage::begin(Firmware::Direct, variant.arch, variant.name)?;
+    let fall = voyage.falls_back(&variant.build()?, "panic")?;
+    fall.says_why("Out of memory: compulsory panic_on_oom is enabled")?;
+    fall.keeps("Kernel panic - not syncing: Out of memory")
 }
 
 #[test]
