@@ -301,7 +301,7 @@ fn both_slots_damaged_say_so_wait_longer_each_time_and_the_last_good_one_is_trie
     assert_eq!(
         machine.said,
         [
-            "coracle: slot A (nothing is eligible, last good again)",
+            "coracle: slot A (nothing is eligible)",
             "coracle: slot A is damaged",
             "coracle: slot B is damaged",
             "coracle: waiting 10 s",
