@@ -14,7 +14,8 @@ pub use message::{
     Challenge, Frame, Hello, NONCE_BYTES, Output, REQUEST_BYTES_MAX, Refusal, Signed, signed_bytes,
 };
 pub use request::{
-    APPLY_BYTES_MAX, ApplyFrom, LogFrom, NAME_BYTES_MAX, Request, TAIL_LINES_MAX, TEXT_BYTES_MAX,
+    APPLY_BYTES_MAX, ApplyFrom, LogFrom, NAME_BYTES_MAX, PATH_BYTES_MAX, Request, TAIL_LINES_MAX,
+    TEXT_BYTES_MAX,
 };
 
 /// Bytes of an Ed25519 public key.

@@ -2,8 +2,9 @@
 //! configuration names operators.
 //!
 //! One thread per transport, one session at a time on each ([`session`]); whether a request is one of an operator's is
-//! judged without touching anything ([`judge`]); what it asks for is done by the updater as a child ([`child`]), by
-//! reading logs ([`logs`]), or by a signal to PID 1 ([`machine`]). The main thread only keeps the line to PID 1.
+//! judged without touching anything ([`judge`]); what it asks for is done by the updater as a child ([`child`]), from
+//! a place that may be named ([`place`]), by reading logs ([`logs`]), or by a signal to PID 1 ([`machine`]). The main
+//! thread only keeps the line to PID 1.
 
 mod channel;
 mod child;
@@ -11,6 +12,7 @@ mod journal;
 mod judge;
 mod logs;
 mod machine;
+mod place;
 mod port;
 mod session;
 mod text;

@@ -5,12 +5,14 @@ use super::child::{self, Ended};
 use super::judge::{Judge, explain};
 use super::logs;
 use super::machine::{Machine, Stop};
+use super::place;
 use super::text::hex;
 use coracle_format::control::{
     ApplyFrom, Frame, Hello, IDLE_SECONDS, LogFrom, Output, PAYLOAD_BYTES_MAX, Refusal, Request, Signed,
 };
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How often the pause after a refusal doubles.
@@ -191,6 +193,12 @@ impl Session<'_> {
         if !self.machine.updater.exists() {
             return self.fail("this machine takes no updates: its manifest has no [update]");
         }
+        if let Request::Check { from: ApplyFrom::Path(path), .. }
+        | Request::Apply { from: ApplyFrom::Path(path), .. } = request
+            && let Err(why) = place::check(Path::new("/"), path)
+        {
+            return self.fail(&why);
+        }
         child::run(self.channel, self.machine, request, &arguments(request))
     }
 
@@ -225,6 +233,7 @@ fn describe(request: &Request) -> String {
         Request::Check { from, .. } | Request::Apply { from, .. } => match from {
             ApplyFrom::Stream(bytes) => format!("{word} of {bytes} bytes"),
             ApplyFrom::Address(address) => format!("{word} from {}", without_secrets(address)),
+            ApplyFrom::Path(path) => format!("{word} from {path}"),
         },
         Request::Logs { from: LogFrom::Container(name), .. } => format!("{word} of {name}"),
         Request::Status { .. }
@@ -251,7 +260,7 @@ fn without_secrets(address: &str) -> String {
 fn arguments(request: &Request) -> Vec<String> {
     let place = |from: &ApplyFrom| match from {
         ApplyFrom::Stream(_) => "-".to_owned(),
-        ApplyFrom::Address(address) => address.clone(),
+        ApplyFrom::Address(place) | ApplyFrom::Path(place) => place.clone(),
     };
     let (operand, reboot, json) = match request {
         Request::Check { from, json } => (Some(place(from)), false, *json),
@@ -286,6 +295,12 @@ mod tests {
         assert_eq!(arguments(&stream), ["apply", "--json", "--reboot", "-"]);
         let address = ApplyFrom::Address("http://h/u".to_owned());
         assert_eq!(arguments(&Request::Check { from: address, json: false }), ["check", "http://h/u"]);
+        let path = ApplyFrom::Path("/dev/vdb".to_owned());
+        let apply = Request::Apply { from: path, reboot: false, json: false };
+        assert_eq!(
+            (arguments(&apply), describe(&apply)),
+            (vec!["apply".to_owned(), "/dev/vdb".to_owned()], "apply from /dev/vdb".to_owned())
+        );
         let retry = |release: &str| Request::Retry { release: release.to_owned(), json: false };
         assert_eq!(arguments(&retry("")), ["retry"]);
         assert_eq!(arguments(&retry("0a")), ["retry", "0a"]);

@@ -8,6 +8,8 @@ pub const TEXT_BYTES_MAX: usize = 2048;
 pub const NAME_BYTES_MAX: usize = 40;
 /// Most lines of a log that are given from before the request.
 pub const TAIL_LINES_MAX: u32 = 10_000;
+/// Most bytes of a path on the machine.
+pub const PATH_BYTES_MAX: usize = 255;
 /// Most bytes of a stream.
 pub const APPLY_BYTES_MAX: u64 = 16 << 30;
 
@@ -90,6 +92,8 @@ pub enum ApplyFrom {
     Stream(u64),
     /// At an `http:` or `https:` address that the machine fetches itself.
     Address(String),
+    /// On the machine: a block device below `/dev`, or a file below `/state`.
+    Path(String),
 }
 
 impl Request {
@@ -208,6 +212,10 @@ impl ApplyFrom {
                 out.push(1);
                 put_text(out, address);
             }
+            Self::Path(path) => {
+                out.push(2);
+                put_text(out, path);
+            }
         }
     }
 
@@ -221,15 +229,28 @@ impl ApplyFrom {
                 let address = cursor.text(TEXT_BYTES_MAX)?;
                 is_address(&address).then_some(Self::Address(address))
             }
+            2 => {
+                let path = cursor.text(PATH_BYTES_MAX)?;
+                is_path(&path).then_some(Self::Path(path))
+            }
             _ => None,
         }
     }
 }
 
-/// Only an address can be asked for, never a path of the machine, and nothing that a program takes for an option.
+/// Nothing that a program takes for an option or for a path.
 fn is_address(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
+/// The plain name of something below `/dev` or `/state`: no step up, no empty step, and nothing that a log or a terminal
+/// takes for anything but letters. What is there is looked at on the machine.
+fn is_path(text: &str) -> bool {
+    let below = text.strip_prefix("/dev/").or_else(|| text.strip_prefix("/state/"));
+    let plain =
+        |step: &str| !matches!(step, "" | "." | "..") && step.bytes().all(|byte| byte.is_ascii_graphic());
+    below.is_some_and(|below| below.split('/').all(plain))
 }
 
 const fn flag(value: bool) -> u8 {

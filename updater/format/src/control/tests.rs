@@ -22,6 +22,8 @@ fn requests() -> Vec<Request> {
         Request::Check { from: address.clone(), json: false },
         Request::Apply { from: stream, reboot: true, json: true },
         Request::Apply { from: address, reboot: false, json: false },
+        Request::Apply { from: ApplyFrom::Path("/dev/vdb".into()), reboot: false, json: true },
+        Request::Check { from: ApplyFrom::Path("/state/volumes/in/u.bundle".into()), json: true },
         Request::Confirm { json: false },
         Request::Rollback { reboot: true, json: false },
         Request::Retry { release: "0123ab".into(), json: false },
@@ -81,7 +83,7 @@ fn every_request_survives_the_round_trip_and_nothing_else_decodes() {
 }
 
 #[test]
-fn a_request_names_neither_paths_nor_options_nor_more_than_the_limits() {
+fn a_request_names_no_options_and_no_more_than_the_limits() {
     let refused = [
         Request::Check { from: ApplyFrom::Address("/state/x".into()), json: false },
         Request::Check { from: ApplyFrom::Address("--reboot".into()), json: false },
@@ -93,6 +95,32 @@ fn a_request_names_neither_paths_nor_options_nor_more_than_the_limits() {
     ];
     for request in refused {
         assert_eq!(Request::decode(&request.encode()), None, "{request:?}");
+    }
+}
+
+#[test]
+fn a_path_is_plain_and_below_dev_or_state() {
+    let decoded = |path: &str| {
+        let request = Request::Check { from: ApplyFrom::Path(path.into()), json: false };
+        Request::decode(&request.encode()).map(|known| assert_eq!(known, request)).is_some()
+    };
+    let longest = alloc::format!("/state/{}", "x".repeat(PATH_BYTES_MAX - 7));
+    for path in ["/dev/vdb", "/dev/mapper/x", "/state/u.bundle", "/state/..u", &longest] {
+        assert!(decoded(path), "{path}");
+    }
+    let long = alloc::format!("{longest}x");
+    for path in
+        ["", "/", "/dev", "/dev/", "/state/", "/etc/x", "dev/vdb", "-", "--reboot", "/devices/x", "/statex/u"]
+    {
+        assert!(!decoded(path), "{path}");
+    }
+    for path in
+        ["/dev/../etc/x", "/state/..", "/state/a/../b", "/state/./a", "/dev//vdb", "/dev/vdb/", "/state/a b"]
+    {
+        assert!(!decoded(path), "{path}");
+    }
+    for path in ["/state/a\nb", "/state/\u{e9}", "/state/a\0", &long, "http://h/u"] {
+        assert!(!decoded(path), "{path}");
     }
 }
 
