@@ -3,6 +3,8 @@
 //! It is made of what a finished disk holds in slot A, so that an image and its update are the same bytes.
 
 mod check;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod pack;
 
 pub use check::Opened;

@@ -14,6 +14,8 @@ mod release;
 mod signing;
 mod state;
 mod stick;
+#[cfg(test)]
+pub(crate) mod tests;
 mod waves;
 
 pub use accept::{Client, refused_by_client};

@@ -18,6 +18,7 @@ use coracle_trust::{
     document::{Authority, PublicKey},
     publish::{self, Delegation, File, Listed},
 };
+use nix::fcntl::Flock;
 use std::{collections::BTreeMap, path::PathBuf};
 
 const DAY: u64 = 86_400;
@@ -89,11 +90,35 @@ pub struct Changed {
 /// Changes a repository: all of it or nothing.
 pub fn change(
     ctx: &Context,
+    place: (&Repository, &Signing),
+    when: (u64, Anew),
+    edit: impl FnOnce(&mut Draft) -> Result<()>,
+) -> Result<Changed> {
+    let prepared = prepare(ctx, place, when, edit)?;
+    if !prepared.changed.written.is_empty() {
+        prepared.writes.apply(place.0, &mut |_| ctx.check())?;
+    }
+    Ok(prepared.changed)
+}
+
+/// A change that is worked out and signed, and not written yet.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// What is to be written.
+    pub(super) writes: Writes,
+    /// What will have been done then.
+    pub(super) changed: Changed,
+    _guard: Flock<std::fs::File>,
+}
+
+/// Works out a change. Other publishers are kept out for as long as the answer lives.
+pub(super) fn prepare(
+    ctx: &Context,
     (repository, signing): (&Repository, &Signing),
     (now, anew): (u64, Anew),
     edit: impl FnOnce(&mut Draft) -> Result<()>,
-) -> Result<Changed> {
-    let _guard = repository.lock()?;
+) -> Result<Prepared> {
+    let guard = repository.lock()?;
     let chain = Chain::of(signing.keys.dir.chain()?)?;
     let missing_roots = missing_roots(repository, &chain)?;
     let found = Found::read(repository, &chain)?;
@@ -126,7 +151,8 @@ pub fn change(
     };
     work.roots(missing_roots);
     let timestamp = work.run()?;
-    Ok(Changed { timestamp, written: work.written, warnings: work.warnings })
+    let changed = Changed { timestamp, written: work.written, warnings: work.warnings };
+    Ok(Prepared { writes: work.writes, changed, _guard: guard })
 }
 
 /// The roots that the repository lacks. What it has must be what the keys' directory has: machines may know it.
@@ -208,7 +234,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Works out what is new, and writes it; the version of the timestamp.
+    /// Works out what is new; the version of the timestamp.
     fn run(&mut self) -> Result<u32> {
         let mut listed = BTreeMap::new();
         listed.insert("targets".to_owned(), self.targets()?);
@@ -228,7 +254,6 @@ impl Work<'_> {
         self.writes.timestamp = self.signing.sign(self.ctx, Part::Timestamp, authority, &body)?;
         self.written.push(files::TIMESTAMP.to_owned());
         accept::accepted(self.repository, self.chain, &self.writes, self.draft)?;
-        self.writes.apply(self.ctx, self.repository)?;
         Ok(version)
     }
 

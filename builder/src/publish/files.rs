@@ -2,7 +2,6 @@
 
 use super::{METADATA, Repository};
 use crate::{
-    context::Context,
     digest::{Digest, Hasher},
     error::{Doing as _, Error, Kind, Result},
     files,
@@ -56,14 +55,19 @@ impl Writes {
         })
     }
 
-    /// Writes everything; the timestamp last, when all else is durable.
-    pub(super) fn apply(&self, ctx: &Context, repository: &Repository) -> Result<()> {
+    /// Writes everything; the timestamp last, when all else is durable. `before` is asked before each file, which is
+    /// named by its place.
+    pub(super) fn apply(
+        &self,
+        repository: &Repository,
+        before: &mut dyn FnMut(&str) -> Result<()>,
+    ) -> Result<()> {
         for new in &self.new {
-            ctx.check()?;
-            new.write(ctx, repository)?;
+            before(&new.place)?;
+            new.write(repository)?;
         }
         self.settle(repository)?;
-        ctx.check()?;
+        before(TIMESTAMP)?;
         let path = repository.metadata(TIMESTAMP);
         files::replace(&path, &self.timestamp)?;
         sync_directory(&repository.dir().join(METADATA))
@@ -87,21 +91,20 @@ impl Writes {
 }
 
 impl New {
-    pub(super) fn write(&self, ctx: &Context, repository: &Repository) -> Result<()> {
+    fn write(&self, repository: &Repository) -> Result<()> {
         let path = repository.dir().join(&self.place);
         match &self.content {
             Content::Bytes(bytes) => files::replace(&path, bytes),
-            Content::Copy(from, digest) => copy(ctx, from, &path, digest),
+            Content::Copy(from, digest) => copy(from, &path, digest),
         }
     }
 }
 
-fn copy(ctx: &Context, from: &Path, to: &Path, digest: &Digest) -> Result<()> {
+fn copy(from: &Path, to: &Path, digest: &Digest) -> Result<()> {
     let mut source = File::open(from).doing("open", from)?;
     let mut target = files::beside(to)?;
     let (mut buffer, mut hasher) = (vec![0; 1 << 20], Hasher::default());
     loop {
-        ctx.check()?;
         let count = source.read(&mut buffer).doing("read", from)?;
         if count == 0 {
             break;

@@ -229,3 +229,16 @@ pub(crate) fn seed(channel: &str, vouched: &Vouched) -> Seed {
     seed.copy_from_slice(&digest[..16]);
     Seed(seed)
 }
+
+/// What [`publish`] does to a draft.
+#[cfg(test)]
+pub(super) fn tests_add(
+    ctx: &Context,
+    draft: &mut Draft,
+    request: &Request,
+    keys: &crate::keys::KeyDir,
+) -> Result<()> {
+    let chain = Chain::of(keys.chain()?)?;
+    draft.open_channel(&request.channel, None);
+    add(draft, request, read_bundle(ctx, &request.bundles[0], &chain, draft.now)?)
+}

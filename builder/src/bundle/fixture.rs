@@ -1,0 +1,96 @@
+//! Small bundles for tests, the same bytes in every run: nothing in them is worth compressing.
+
+use super::pack::{Place, pack, whole};
+use crate::{context::Context, digest::Digest, files, image::uki, keys::SecretKey};
+use coracle_format::{
+    bundle::{Header, Index, Metadata, Part},
+    device::VERITY_ARG,
+    slot::{Arch, BLOCK_BYTES, Range, Text},
+    verity,
+    version::Version,
+};
+use coracle_trust::{Release, publish};
+use std::{convert::Infallible, fs::File};
+
+/// What a bundle is made of.
+pub(crate) struct Recipe<'a> {
+    pub(crate) version: &'a str,
+    /// Another one is another image.
+    pub(crate) flavour: u8,
+    pub(crate) arch: Arch,
+    pub(crate) released: u64,
+    pub(crate) root: &'a [u8],
+    pub(crate) targets: &'a SecretKey,
+}
+
+/// When the metadata of bundles expires.
+const EXPIRES: u64 = 2_100_000_000;
+
+fn noise(seed: u8, blocks: u32) -> Vec<u8> {
+    let pieces = (0..blocks * 128).map(|number| Digest::of(&[&[seed][..], &number.to_le_bytes()].concat()).0);
+    pieces.flatten().collect()
+}
+
+/// The bytes of a bundle of image `shop`.
+pub(crate) fn bundle(ctx: &Context, recipe: &Recipe<'_>) -> Vec<u8> {
+    let (image, salt) = (noise(recipe.flavour, 4), [4; 32]);
+    let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap();
+    let blocks = length(&image) / BLOCK_BYTES;
+    let mut tree = verity::Tree::new(blocks, &salt);
+    for block in image.chunks(verity::BLOCK) {
+        let Ok(()) = tree.push::<Infallible>(block, &mut |_, _| Ok(()));
+    }
+    let Ok(root_hash) = tree.finish::<Infallible>(&mut |_, _| Ok(()));
+    let machine = match recipe.arch {
+        Arch::X86_64 => 0x8664,
+        Arch::Aarch64 => 0xaa64,
+    };
+    let [hash, salted] = [root_hash, salt].map(Digest);
+    let (stub, linux) = (uki::tests::stub(machine, 8), uki::tests::stub(machine, 1));
+    let parts = uki::Parts {
+        linux: &linux,
+        initrd: &noise(recipe.version.bytes().fold(recipe.flavour, u8::wrapping_add), 512),
+        command_line: &format!("quiet {VERITY_ARG}={hash}:{salted}:{blocks}"),
+        os_release: "ID=coracle\n",
+        uname: "6.12.0",
+    };
+    let boot = uki::build(&stub, &parts).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("parts");
+    files::replace(&path, &[&image[..], &boot].concat()).unwrap();
+    let file = File::open(&path).unwrap();
+    let places = [
+        Place { part: Part::Root, range: Range { offset: 0, bytes: length(&image) } },
+        Place { part: Part::Boot, range: Range { offset: length(&image), bytes: length(&boot) } },
+    ];
+    let mut stored = Vec::new();
+    let frames = pack(ctx, (&file, &path), &places, &mut stored, &ctx.report.step("pack")).unwrap();
+    let index = Index {
+        arch: recipe.arch,
+        name: Text::new("shop").unwrap(),
+        version: Text::new(recipe.version).unwrap(),
+        root: whole(&file, &path, places[0].range).unwrap(),
+        boot: whole(&file, &path, places[1].range).unwrap(),
+        root_hash,
+        salt,
+        frames,
+    };
+    let index = index.encode().unwrap();
+    let metadata = metadata(recipe, &index);
+    let header = Header::of(&metadata, &index, length(&stored)).unwrap().encode();
+    [&header[..], &metadata, &index, &stored].concat()
+}
+
+fn metadata(recipe: &Recipe<'_>, index: &[u8]) -> Vec<u8> {
+    let release = Release {
+        name: "shop".to_owned(),
+        arch: recipe.arch,
+        version: Version::parse(recipe.version).unwrap(),
+        epoch: 0,
+        released: recipe.released,
+        replaces: None,
+    };
+    let body = publish::targets(&release, index, EXPIRES).unwrap();
+    let targets = publish::document(&body, &[(recipe.targets.public(), recipe.targets.sign(&body))]);
+    Metadata { roots: vec![recipe.root], targets: &targets }.encode().unwrap()
+}
