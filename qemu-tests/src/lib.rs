@@ -16,6 +16,7 @@ mod server;
 pub mod signing;
 pub mod spoil;
 mod state;
+mod two_slots;
 pub mod voyage;
 
 pub use guest::{Guest, Setup};
@@ -27,6 +28,7 @@ pub use releases::{Release, Variant};
 pub use server::{Faults, Server};
 pub use spoil::Spoil;
 pub use state::StateDisk;
+pub use two_slots::TwoSlots;
 pub use voyage::Voyage;
 
 use std::time::Duration;

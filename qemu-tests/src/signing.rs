@@ -1,12 +1,13 @@
 //! Keys of the releases, made for the tests, and bundles signed with them.
 
-use crate::{context, scratch};
+use crate::{Release, Variant, context, image_of, scratch};
 use anyhow::{Context as _, Result};
 use coracle::{
     build::Built,
     bundle::{self, Options},
     context::Context,
     keys::{KeyDir, Plan},
+    secure_boot::{self, Origin, Signer},
 };
 use std::{fs, path::PathBuf};
 
@@ -49,4 +50,16 @@ pub fn bundle(image: &Built, who: Who) -> Result<PathBuf> {
     let ctx = context()?;
     let options = Options { keys: Some(keys(&ctx, who)?), ..Options::default() };
     Ok(bundle::write(&ctx, image, &options)?)
+}
+
+impl Variant {
+    /// Builds the release with its selector and boot artefact signed for Secure Boot; the bundle is signed as ever.
+    pub fn signed(&self, by: &Signer) -> Result<Release> {
+        // Apart from the release without a signature, which other tests boot; and one directory for each signer.
+        let name = format!("ledger-{}-{}-signed-{:.16}", self.arch.name(), self.name, by.fingerprint());
+        let image = image_of(&self.manifest()?, &name)?;
+        secure_boot::sign_built(&context()?, &image.dir, Origin::Key(by))?;
+        let bundle = bundle(&image, Who::Us)?;
+        Ok(Release { image, bundle, name: self.name })
+    }
 }

@@ -11,19 +11,16 @@ use coracle::{
     machine::Firmware,
     secure_boot::{self, CERTIFICATE, KEY, Origin, Parts, Signer},
 };
-use coracle_block::{Access, Disk, Partition, meta};
-use coracle_format::{gpt::Size, guid::Guid, layout::Role, slot::Descriptor};
-use coracle_qemu_tests::{Guest, MILESTONE, Setup, context, get, image_from, image_of, scratch, workspace};
-use coracle_slots::{COPY_OFFSETS, Record, Slot};
-use sha2::{Digest as _, Sha256};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::LazyLock,
+use coracle_format::slot::Arch;
+use coracle_qemu_tests::{
+    Guest, MILESTONE, Setup, TwoSlots, Variant, Voyage, context, get, image_from, image_of, scratch,
+    voyage::{NEW, OLD},
+    workspace,
 };
+use coracle_slots::Slot;
+use std::{fs, path::PathBuf, sync::LazyLock};
 
 const DISK: u64 = 1 << 30;
-const BLOCK: u64 = 512;
 /// The port of the container.
 const PORT: u16 = 8080;
 
@@ -91,82 +88,6 @@ impl Signed {
     }
 }
 
-/// A disk with the same good release in both slots; A is the one that boots.
-struct TwoSlots {
-    disk: Disk,
-    meta: Partition,
-    slots: [Partition; 2],
-}
-
-impl TwoSlots {
-    fn make(path: &Path) -> Result<Self> {
-        let disk = Disk::open(path, Access::Write, BLOCK, DISK)?;
-        let mut table = disk.read_table()?;
-        table.fit(DISK / BLOCK)?;
-        let first = Disk::partition(&table, Role::SlotA).context("no slot A")?;
-        table
-            .add(Role::SlotB, Guid([0xb0; 16]), Size::Bytes(first.bytes))
-            .map_err(|why| anyhow!("{why:?}"))?;
-        disk.write_table(&table)?;
-        let second = Disk::partition(&table, Role::SlotB).context("no slot B")?;
-        let meta = Disk::partition(&table, Role::Meta).context("no meta partition")?;
-        let this = Self { disk, meta, slots: [first, second] };
-        let descriptor = this.descriptor(Slot::A)?;
-        for range in [descriptor.root, descriptor.tree, descriptor.boot] {
-            let mut bytes = vec![0; usize::try_from(range.bytes)?];
-            this.disk.read_within(&this.slots[0], range.offset, &mut bytes)?;
-            this.disk.write_within(&this.slots[1], range.offset, &bytes)?;
-        }
-        this.describe(Slot::B, &descriptor)?;
-        Ok(this)
-    }
-
-    fn partition(&self, slot: Slot) -> &Partition {
-        match slot {
-            Slot::A => &self.slots[0],
-            Slot::B => &self.slots[1],
-        }
-    }
-
-    fn descriptor(&self, slot: Slot) -> Result<Descriptor> {
-        let partition = self.partition(slot);
-        let mut block = [0; coracle_format::slot::DESCRIPTOR_BYTES];
-        let at = Descriptor::offset_in(partition.bytes).context("no room for a descriptor")?;
-        self.disk.read_within(partition, at, &mut block)?;
-        Ok(Descriptor::parse(&block, partition.bytes)?)
-    }
-
-    /// Writes a descriptor, and the record that fits both slots.
-    fn describe(&self, slot: Slot, descriptor: &Descriptor) -> Result<()> {
-        let partition = self.partition(slot);
-        let at = Descriptor::offset_in(partition.bytes).context("no room for a descriptor")?;
-        self.disk.write_within(partition, at, &descriptor.encode())?;
-        let table = self.disk.read_table()?;
-        let held = Slot::ALL.map(|slot| meta::held(&self.disk, &table, slot));
-        let record = Record::rebuilt(held, Some(Slot::A));
-        for offset in COPY_OFFSETS {
-            self.disk.write_within(&self.meta, offset, &record.encode())?;
-        }
-        Ok(self.disk.sync()?)
-    }
-
-    fn boot(&self) -> Result<Vec<u8>> {
-        let range = self.descriptor(Slot::A)?.boot;
-        let mut bytes = vec![0; usize::try_from(range.bytes)?];
-        self.disk.read_within(self.partition(Slot::A), range.offset, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// Gives slot A another boot artefact, with everything around it that fits.
-    fn replace_boot(&self, bytes: &[u8]) -> Result<()> {
-        let mut descriptor = self.descriptor(Slot::A)?;
-        descriptor.boot.bytes = u64::try_from(bytes.len())?;
-        descriptor.boot_digest = Sha256::digest(bytes).into();
-        self.disk.write_within(self.partition(Slot::A), descriptor.boot.offset, bytes)?;
-        self.describe(Slot::A, &descriptor)
-    }
-}
-
 /// Changes one byte of a section of the boot artefact: the one after `text`, or the middle one.
 fn change_byte(boot: &mut [u8], section: &str, text: &[u8]) -> Result<()> {
     let uki = Uki::parse(boot)?;
@@ -187,9 +108,10 @@ fn refused(test: &str, change: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Resul
     let signed = signed()?;
     let disk = signed.disk(test)?;
     let slots = TwoSlots::make(&disk)?;
-    let mut boot = slots.boot()?;
+    let mut boot = slots.boot(Slot::A)?;
     change(&mut boot)?;
-    slots.replace_boot(&boot)?;
+    slots.replace_boot(Slot::A, &boot)?;
+    slots.make_good()?;
     let mut guest = signed.boot(test, disk)?;
     guest.line("coracle: slot A (last good)")?;
     let why = guest.line("coracle: slot A cannot be started")?;
@@ -312,4 +234,48 @@ fn the_crash_recorder_has_memory_on_a_locked_down_kernel() -> Result<()> {
     let told = guest.line("sysrq triggered crash").context("what the recorder has kept")?;
     ensure!(told.contains("coracle"), "somebody else tells it: {told}");
     guest.power_off().map(drop)
+}
+
+/// A machine that trusts its owner only, locked down, with the old release that the owner has signed.
+fn locked_down(test: &str) -> Result<Voyage> {
+    let signer = keys("owner")?;
+    let old = Variant::new("v1", OLD, Arch::X86_64).signed(&signer)?;
+    let voyage = Voyage::begin_from(old, Firmware::UefiSecure, test, |old, setup| {
+        let vars = scratch("secure-boot")?.join(format!("{test}.fd"));
+        launch::enrol(
+            &old.image.qemu(&context()?, &SourceOptions::default())?,
+            &old.image,
+            signer.certificate(),
+            &vars,
+        )?;
+        setup.vars = Some(vars);
+        Ok(())
+    })?;
+    let console = fs::read(voyage.disk().with_file_name("console.log"))?;
+    ensure!(
+        String::from_utf8_lossy(&console).contains("Kernel is locked down from EFI Secure Boot"),
+        "the old release is not locked down"
+    );
+    Ok(voyage)
+}
+
+#[test]
+#[ignore = "long: an update under UEFI firmware"]
+fn an_update_that_the_owner_has_signed_is_committed() -> Result<()> {
+    let mut voyage = locked_down("owners-update")?;
+    voyage.update(&Variant::new("v2", NEW, Arch::X86_64).signed(&keys("owner")?)?)?;
+    voyage.starts("B", "on trial")?;
+    voyage.guest.line("EFI stub: UEFI Secure Boot is enabled.")?;
+    voyage.guest.line("Kernel is locked down from EFI Secure Boot")?;
+    voyage.guest.phase("commit")?;
+    let (state, verdict, version) = voyage.slot("B")?;
+    ensure!((state.as_str(), version.as_str()) == ("good", NEW), "slot B is {state} {verdict:?} {version}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "long: an update under UEFI firmware"]
+fn an_update_that_somebody_else_has_signed_is_refused_by_the_firmware_and_not_taken_again() -> Result<()> {
+    let release = Variant::new("v2", NEW, Arch::X86_64).signed(&keys("stranger")?)?;
+    locked_down("strangers-update")?.falls_back(&release, "refused by firmware").map(drop)
 }
