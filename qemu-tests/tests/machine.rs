@@ -3,13 +3,13 @@
 #![expect(clippy::tests_outside_test_module, reason = "the whole crate is a test")]
 
 use anyhow::{Context as _, Result, ensure};
-use coracle::{image::inspect::Disk, launch::copy_disk, machine::Firmware};
+use coracle::{launch::copy_disk, machine::Firmware};
 use coracle_format::{layout::Role, slot::Arch};
 use coracle_qemu_tests::{
     Guest, MILESTONE, Setup, Variant, Voyage, get, image, image_of, scratch,
+    spoil::damage_root,
     voyage::{NEW, OLD},
 };
-use std::{fs::OpenOptions, os::unix::fs::FileExt as _, path::Path};
 
 #[test]
 fn a_fixed_address_is_set_with_its_route_and_ipv6_configures_itself() -> Result<()> {
@@ -22,18 +22,6 @@ fn a_fixed_address_is_set_with_its_route_and_ipv6_configures_itself() -> Result<
     let answer = get(guest.port(8080)?, "/hostname", MILESTONE)?;
     ensure!(answer.contains("200 OK"), "unexpected answer: {answer}");
     guest.power_off().map(drop)
-}
-
-/// Flips one byte of a root image's superblock, which mounting it must read.
-fn damage_root(disk: &Path, slot: Role) -> Result<()> {
-    let opened = Disk::open(disk)?;
-    let partition = opened.table.find(slot).context("no such slot")?;
-    let at = opened.range(partition).offset + 1024;
-    let file = OpenOptions::new().read(true).write(true).open(disk)?;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at)?;
-    file.write_all_at(&[byte[0] ^ 1], at)?;
-    Ok(())
 }
 
 #[test]
