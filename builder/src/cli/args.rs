@@ -326,15 +326,15 @@ pub enum CtlAction {
     },
     /// Say whether an update would be applied
     Check {
-        /// A bundle on this computer, or the address at which the machine fetches it
-        #[arg(value_name = "FILE|URL")]
-        source: String,
+        /// Where it is
+        #[command(flatten)]
+        place: CtlPlace,
     },
     /// Write an update to the spare slot and arm its trial
     Apply {
-        /// A bundle on this computer, or the address at which the machine fetches it
-        #[arg(value_name = "FILE|URL")]
-        source: String,
+        /// Where it is
+        #[command(flatten)]
+        place: CtlPlace,
         /// Reboot into it
         #[arg(long)]
         reboot: bool,
@@ -359,6 +359,18 @@ pub enum CtlAction {
     Reboot,
     /// Power the machine off
     Poweroff,
+}
+
+/// Where an update for a machine is: here or at an address, or on the machine.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct CtlPlace {
+    /// A bundle on this computer, or the address at which the machine fetches it
+    #[arg(value_name = "FILE|URL")]
+    pub source: Option<String>,
+    /// A block device of the machine that holds a bundle, as /dev/vdb, or a file below its /state
+    #[arg(long, value_name = "PATH")]
+    pub device: Option<String>,
 }
 
 /// `coracle device`.

@@ -75,12 +75,12 @@ fn request(action: &args::CtlAction, json: bool) -> Result<(Request, Option<File
             tail: *lines,
             follow: *follow,
         },
-        args::CtlAction::Check { source } => {
-            let from = place(source, &mut file)?;
+        args::CtlAction::Check { place } => {
+            let from = whence(place, &mut file)?;
             Request::Check { from, json }
         }
-        args::CtlAction::Apply { source, reboot } => {
-            let from = place(source, &mut file)?;
+        args::CtlAction::Apply { place, reboot } => {
+            let from = whence(place, &mut file)?;
             Request::Apply { from, reboot: *reboot, json }
         }
         args::CtlAction::Confirm => Request::Confirm { json },
@@ -94,12 +94,17 @@ fn request(action: &args::CtlAction, json: bool) -> Result<(Request, Option<File
     };
     if Request::decode(&request.encode()).as_ref() != Some(&request) {
         return Err(Error::new(Kind::Usage, format!("{} cannot be asked for like this", request.word()))
-            .hint("names are lower-case, digests hexadecimal, addresses begin with http:// or https://"));
+            .hint("names are lower-case, digests hexadecimal, addresses begin with http:// or https://, devices with /dev/ or /state/"));
     }
     Ok((request, file))
 }
 
-fn place(source: &str, file: &mut Option<File>) -> Result<ApplyFrom> {
+fn whence(place: &args::CtlPlace, file: &mut Option<File>) -> Result<ApplyFrom> {
+    let source = match (&place.device, &place.source) {
+        (Some(device), _) => return Ok(ApplyFrom::Path(device.clone())),
+        (None, Some(source)) => source,
+        (None, None) => return Err(Error::new(Kind::Usage, "no place of the update is named")),
+    };
     if source.starts_with("http://") || source.starts_with("https://") {
         return Ok(ApplyFrom::Address(source.to_owned()));
     }
@@ -177,14 +182,38 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("u.bundle");
         crate::files::replace(&path, b"12345").unwrap();
-        let apply = |source: String| {
-            request(&args::CtlAction::Apply { source, reboot: false }, false).map(|(request, _)| request)
-        };
+        let apply = |source: String| asked(Some(source), None);
         let file = apply(path.display().to_string()).unwrap();
         assert_eq!(file, Request::Apply { from: ApplyFrom::Stream(5), reboot: false, json: false });
         let address = apply("https://h/u".to_owned()).unwrap();
         let from = ApplyFrom::Address("https://h/u".to_owned());
         assert_eq!(address, Request::Apply { from, reboot: false, json: false });
         assert_eq!(apply("http://a b".to_owned()).unwrap_err().kind(), Kind::Usage);
+    }
+
+    fn asked(source: Option<String>, device: Option<&str>) -> Result<Request> {
+        let place = args::CtlPlace { source, device: device.map(str::to_owned) };
+        request(&args::CtlAction::Apply { place, reboot: false }, false).map(|(request, _)| request)
+    }
+
+    #[test]
+    fn a_device_is_the_machines_and_is_not_looked_for_here() {
+        let from = ApplyFrom::Path("/dev/there-only".to_owned());
+        let expected = Request::Apply { from, reboot: false, json: false };
+        assert_eq!(asked(None, Some("/dev/there-only")).unwrap(), expected);
+        for device in ["/etc/passwd", "vdb", "/state/../etc/passwd", "https://h/u", ""] {
+            assert_eq!(asked(None, Some(device)).unwrap_err().kind(), Kind::Usage, "{device}");
+        }
+    }
+
+    #[test]
+    fn an_update_has_one_place() {
+        use clap::Parser as _;
+        let parse = |place: &[&str]| {
+            let words = ["coracle", "ctl", "--to", "vsock:3", "--key", "k", "apply"];
+            args::Cli::try_parse_from(words.iter().chain(place)).is_ok()
+        };
+        assert!(parse(&["u.bundle"]) && parse(&["--device", "/dev/vdb"]));
+        assert!(!parse(&[]) && !parse(&["u.bundle", "--device", "/dev/vdb"]));
     }
 }
