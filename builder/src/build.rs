@@ -51,6 +51,8 @@ const INITRAMFS_LEVEL: i32 = 19;
 /// Changes whenever the same inputs would give another image: cached steps of other versions are then left alone.
 const STEPS_VERSION: &[u8] = b"coracle image steps 1";
 
+/// The driver of the watchdog that the selector can start.
+const WATCHDOG: &str = "i6300esb";
 /// Panics, oopses, lockups, hung tasks and stalls become reboots.
 const HANGS: &str = "panic=5 oops=panic softlockup_panic=1 nmi_watchdog=panic,1 sysctl.kernel.hung_task_panic=1 \
                      sysctl.kernel.panic_on_rcu_stall=1 rcupdate.rcu_cpu_stall_timeout=60 softdog.soft_panic=1";
@@ -402,7 +404,7 @@ impl Build<'_> {
         let parts = uki::Parts {
             linux: &linux,
             initrd: &initrd,
-            command_line: &self.command_line(&verity.argument(), modules),
+            command_line: &self.command_line(&verity.argument(), kernel.drives_early(WATCHDOG, modules)),
             os_release: &root::os_release(
                 self.manifest.image.name.as_str(),
                 self.manifest.image.version.as_str(),
@@ -443,7 +445,7 @@ impl Build<'_> {
     }
 
     /// The signed command line. Panics, oopses, lockups and hung tasks become reboots.
-    fn command_line(&self, verity: &str, modules: &ModuleSet) -> String {
+    fn command_line(&self, verity: &str, drives_watchdog: bool) -> String {
         let (console, memory) = match arch_of(self.manifest) {
             Arch::X86_64 => ("ttyS0", LAST_WORDS_X86_64),
             Arch::Aarch64 => ("ttyAMA0", LAST_WORDS_AARCH64),
@@ -453,7 +455,7 @@ impl Build<'_> {
         );
         // The selector may start this watchdog before the kernel: the release has its driver, and goes on feeding it.
         let feeds = config::watchdog(self.manifest) > 0;
-        if feeds && modules.early.iter().any(|module| module.name == "i6300esb") {
+        if feeds && drives_watchdog {
             line.push(' ');
             line.push_str(coracle_selector::WATCHDOG_WORD);
         }

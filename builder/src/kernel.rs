@@ -147,6 +147,12 @@ impl<'a> Kernel<'a> {
         self.index.modules.len()
     }
 
+    /// Whether a driver is there as soon as PID 1 is: built in, as far as `modules.builtin` tells, or among the early
+    /// modules of this set.
+    pub fn drives_early(&self, driver: &str, modules: &ModuleSet) -> bool {
+        self.index.builtin.contains(driver) || modules.early.iter().any(|module| module.name == driver)
+    }
+
     /// The least set of modules that does what is asked.
     pub fn modules(&self, ctx: &Context, request: &Request) -> Result<ModuleSet> {
         let wanted = wanted(request)?;

@@ -92,6 +92,16 @@ fn a_package_becomes_an_image_and_two_lists_with_their_files() {
 }
 
 #[test]
+fn a_driver_is_there_early_as_an_early_module_or_built_in_only() {
+    let (_dir, ctx) = context();
+    let kernel = Kernel::from_package(&ctx, &Digest::of(b"deb"), || Ok(package())).unwrap();
+    let set = kernel.modules(&ctx, &virtio()).unwrap();
+    let early = |driver| kernel.drives_early(driver, &set);
+    // The last two: a module that is loaded late, and one that nobody has.
+    assert_eq!(["virtio_blk", "ext4", "wg", "i6300esb"].map(early), [true, true, false, false]);
+}
+
+#[test]
 fn the_package_is_unpacked_once() {
     let (_dir, ctx) = context();
     let calls = Cell::new(0);
