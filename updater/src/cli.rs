@@ -1,6 +1,7 @@
 //! The command line: words to a command, a command to its result.
 
 mod args;
+mod channel;
 mod hand;
 mod history;
 mod progress;
@@ -50,9 +51,19 @@ fn dispatch(parsed: Parsed, report: &mut Report<'_>) -> Result<Exit> {
             let state = status::StatePartition::look();
             status::show(&image.open(Access::Read)?, &image, state, report)?;
         }
-        Command::Check { place } => transfer::check(&Image::load()?, &place, report)?,
+        Command::Follow => return crate::channel::follow::run(),
+        Command::Poll { archive } => {
+            let (exit, armed) = channel::poll(&Image::load()?, archive.as_deref().map(Path::new), report)?;
+            follow(if armed { Afterwards::Reboot } else { Afterwards::Stay })?;
+            return Ok(exit);
+        }
+        Command::Check { place: Some(place) } => transfer::check(&Image::load()?, &place, report)?,
+        Command::Check { place: None } => channel::check(&Image::load()?, report)?,
         Command::Apply { place, afterwards } => {
-            transfer::apply(&Image::load()?, &place, report)?;
+            match place {
+                Some(place) => transfer::apply(&Image::load()?, &place, report)?,
+                None => channel::apply(&Image::load()?, report)?,
+            }
             follow(afterwards)?;
         }
         Command::Confirm => hand::confirm(&to_write()?, report)?,

@@ -20,6 +20,8 @@ pub use refusal::{Needed, Refusal, What};
 pub enum Ask {
     /// Whether the update would be applied.
     Check,
+    /// The update in the spare slot, written and not armed.
+    Stage,
     /// The update.
     Apply,
 }
@@ -132,11 +134,13 @@ pub enum State {
     Marking(Box<Job>),
     /// The baseline of health is being taken.
     Surveying(Box<Job>),
+    /// Whoever offers the update is being asked whether it still does.
+    Rechecking(Box<Job>),
     /// The trial is being armed.
     Arming(Box<Job>),
     /// The history is being written.
     Telling(Box<Job>),
-    /// The end: armed, or (for a check) would be applied.
+    /// The end: armed, or as far as was asked for.
     Done(Box<Job>),
     /// The end: refused, and why.
     Refused(Box<Refusal>),
@@ -169,6 +173,8 @@ pub enum Event {
     Forbidden(RefusedTransition),
     /// The baseline is taken, if one is wanted.
     Surveyed,
+    /// The update is still offered; or it is not, and why.
+    Rechecked(Result<(), String>),
     /// The history is written.
     Told,
     /// The effect failed; whoever ran it says why.
@@ -210,6 +216,8 @@ pub enum Effect {
     Change(Change),
     /// Take the baseline of health, if one is wanted.
     Survey,
+    /// Ask whoever offers the update whether it still does: it may have been paused or withdrawn meanwhile.
+    Recheck,
     /// Write the history.
     Tell,
 }
@@ -292,7 +300,7 @@ pub fn step(state: State, event: Event) -> Step {
         }
         (State::Comparing(job), Event::ReadBack(digests)) => {
             match difference(&job.content.digests, &digests) {
-                None => (State::Surveying(job), vec![Effect::Survey]),
+                None => written(job),
                 Some(_) => (State::Clearing(job), vec![Effect::Clear]),
             }
         }
@@ -320,8 +328,10 @@ fn finish(state: State, event: Event) -> Step {
             let change = Change::Written(job.spare(), release, offer.version, offer.epoch);
             (State::Marking(job), vec![Effect::Change(change)])
         }
-        (State::Marking(job), Event::Changed) => (State::Surveying(job), vec![Effect::Survey]),
-        (State::Surveying(job), Event::Surveyed) => {
+        (State::Marking(job), Event::Changed) => written(job),
+        (State::Surveying(job), Event::Surveyed) => (State::Rechecking(job), vec![Effect::Recheck]),
+        (State::Rechecking(_), Event::Rechecked(Err(why))) => refused(Refusal::NotOffered(why)),
+        (State::Rechecking(job), Event::Rechecked(Ok(()))) => {
             let change = Change::Arm(job.spare(), job.floors());
             (State::Arming(job), vec![Effect::Change(change)])
         }
@@ -338,8 +348,17 @@ fn begin(job: Box<Job>) -> Step {
     match (judge_content(&job), job.ask) {
         (Err(refusal), _) => refused(refusal),
         (Ok(()), Ask::Check) => (State::Done(job), Vec::new()),
+        (Ok(()), Ask::Stage) if job.is_written() => (State::Done(job), Vec::new()),
         (Ok(()), Ask::Apply) if job.is_written() => (State::Comparing(job), vec![Effect::Compare]),
-        (Ok(()), Ask::Apply) => (State::Clearing(job), vec![Effect::Clear]),
+        (Ok(()), Ask::Stage | Ask::Apply) => (State::Clearing(job), vec![Effect::Clear]),
+    }
+}
+
+/// What follows when the record says that the release is in the spare slot.
+fn written(job: Box<Job>) -> Step {
+    match job.ask {
+        Ask::Check | Ask::Stage => (State::Telling(job), vec![Effect::Tell]),
+        Ask::Apply => (State::Surveying(job), vec![Effect::Survey]),
     }
 }
 

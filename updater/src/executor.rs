@@ -3,6 +3,7 @@
 //! Every change of the record is on the disk when the call that makes it returns. The slot that runs is never written:
 //! see [`Spare`].
 
+mod accepted;
 mod filling;
 mod frames;
 mod layout;
@@ -26,7 +27,7 @@ use coracle_slots::{Floors, NotARecord, Record, RefusedTransition, Release, Slot
 
 pub use leftovers::PATH as LEFTOVERS_PATH;
 pub use spare::Spare;
-pub use update::{Observer, Settings, Survey, trusted_time};
+pub use update::{Observer, Recheck, Settings, Survey, Vouching, trusted_time};
 
 /// The disk that the running system came from, and the record on it.
 #[derive(Debug)]

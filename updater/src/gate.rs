@@ -10,7 +10,7 @@ mod exec;
 mod http;
 mod journal;
 mod klog;
-mod line;
+pub(crate) mod line;
 mod machine;
 mod places;
 mod probe;
@@ -29,6 +29,7 @@ use line::Line;
 use service::{End, Service};
 use std::path::Path;
 
+pub(crate) use clock::now_ms;
 pub use condition::Health;
 pub use places::Places;
 pub(crate) use survey::survey;

@@ -2,7 +2,7 @@
 //! is done about a root image that is damaged.
 
 use super::jobs::Kind;
-use super::progress::Name;
+use super::progress::{Job, Name};
 use super::service::Service;
 use super::trial::{DEADLINE_MS_DEFAULT, Effect, Event, Trial};
 use super::{Course, Supervisor};
@@ -53,6 +53,17 @@ impl Supervisor {
         if !self.trial.is_watching() {
             self.jobs.dismiss(Kind::Journal);
         }
+        if self.trial == Trial::Uncommitted {
+            self.follow_channel();
+        }
+    }
+
+    /// Nothing is on trial, as far as anybody knows: the machine may look for updates. Once.
+    fn follow_channel(&mut self) {
+        let runs = self.services.iter().any(|service| service.name() == Name::Follow);
+        if !runs && self.progress.system == Job::Done && Name::Follow.is_wanted(&self.root.config) {
+            self.services.push(Service::new(Name::Follow));
+        }
     }
 
     /// What is done about a machine without its root image. A release that may be on trial falls back by being started
@@ -81,6 +92,7 @@ impl Supervisor {
             Some(Effect::TellCommitted) => {
                 self.progress.committed = true;
                 self.tell_all(&Message::Committed, None);
+                self.follow_channel();
                 if before != Trial::Unknown {
                     kmsg::log(Level::Notice, &kmsg::phase_ok("trial", now, now));
                     self.jobs.dismiss(Kind::Journal);

@@ -16,11 +16,13 @@ pub(super) enum Name {
     Control,
     /// The health gate; only during a trial, and never started twice.
     Gate,
+    /// What follows the channel of updates; only where one is configured, and never during a trial.
+    Follow,
 }
 
 impl Name {
     /// In the order of their start: nothing stands before the containers.
-    /// The gate is no part of this: it is added when a trial is found.
+    /// Gate and follower are no part of this: they are added when it is known whether there is a trial.
     pub(super) const ALL: [Self; 4] = [Self::Containers, Self::Network, Self::Clock, Self::Control];
 
     /// The argument it is started with, and its name in the log.
@@ -31,6 +33,7 @@ impl Name {
             Self::Clock => "clock",
             Self::Control => "control",
             Self::Gate => "gate",
+            Self::Follow => "follow",
         }
     }
 
@@ -40,15 +43,16 @@ impl Name {
             Self::Containers | Self::Network | Self::Clock | Self::Control => {
                 ("/usr/bin/coracle-services", "coracle-services")
             }
-            Self::Gate => ("/usr/bin/coracle-update", "coracle-update"),
+            Self::Gate | Self::Follow => ("/usr/bin/coracle-update", "coracle-update"),
         }
     }
 
     /// Whether a machine of this configuration runs it.
-    pub(super) const fn is_wanted(self, config: &DeviceConfig) -> bool {
+    pub(super) fn is_wanted(self, config: &DeviceConfig) -> bool {
         match self {
             Self::Containers | Self::Network | Self::Clock | Self::Gate => true,
             Self::Control => config.control.is_some(),
+            Self::Follow => config.update.as_ref().is_some_and(|update| update.channel.is_some()),
         }
     }
 }
@@ -111,7 +115,7 @@ impl Progress {
             Name::Containers => &mut self.containers,
             Name::Network => &mut self.network,
             // A machine without a time server, or that nobody has called yet, is up all the same.
-            Name::Clock | Name::Control | Name::Gate => return true,
+            Name::Clock | Name::Control | Name::Gate | Name::Follow => return true,
         };
         std::mem::replace(fact, Service::Ready) != Service::Ready
     }

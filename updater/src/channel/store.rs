@@ -8,6 +8,7 @@
 use coracle_block::{Doing as _, PathError, read_limited, replace_file};
 use coracle_trust::client::{self, StoreError};
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where it is on a machine.
@@ -20,10 +21,12 @@ const MAGIC: &[u8; 8] = b"CORASTOR";
 const HEAD: usize = 8 + 8 + 4 + 32;
 const COPIES: [&str; 2] = ["0", "1"];
 
-/// A directory with documents.
+/// A directory with documents. What cannot be kept there is kept in memory: no update is lost for a full disk.
 #[derive(Clone, Debug)]
 pub struct Store {
     directory: PathBuf,
+    memory: BTreeMap<String, Option<Vec<u8>>>,
+    broken: Option<String>,
 }
 
 /// A copy that is what was written.
@@ -35,7 +38,12 @@ struct Copy {
 impl Store {
     /// In this directory, which is made when something is kept.
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+        Self { directory: directory.to_owned(), memory: BTreeMap::new(), broken: None }
+    }
+
+    /// Why something could not be kept, the last time that happened.
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
     }
 
     /// What was kept last under a name; `None` if nothing was or both copies are spoilt.
@@ -103,15 +111,25 @@ impl Store {
 
 impl client::Store for Store {
     fn load(&mut self, file: &str) -> Option<Vec<u8>> {
-        self.read(file)
+        self.memory.get(file).cloned().unwrap_or_else(|| self.read(file))
     }
 
     fn save(&mut self, file: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        self.write(file, bytes).map_err(|error| StoreError(format!("{error}: {}", error.source)))
+        self.memory.remove(file);
+        if let Err(error) = self.write(file, bytes) {
+            self.broken = Some(format!("{error}: {}", error.source));
+            self.memory.insert(file.to_owned(), Some(bytes.to_vec()));
+        }
+        Ok(())
     }
 
     fn remove(&mut self, file: &str) -> Result<(), StoreError> {
-        self.forget(file).map_err(|error| StoreError(format!("{error}: {}", error.source)))
+        self.memory.remove(file);
+        if let Err(error) = self.forget(file) {
+            self.broken = Some(format!("{error}: {}", error.source));
+            self.memory.insert(file.to_owned(), None);
+        }
+        Ok(())
     }
 }
 
@@ -206,6 +224,20 @@ mod tests {
         let before = inode();
         store.write("root", b"same").unwrap();
         assert_eq!(inode(), before);
+    }
+
+    #[test]
+    fn what_cannot_be_kept_on_the_disk_is_kept_in_memory_and_said() {
+        use client::Store as _;
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        replace_file(&file, b"no directory", 0o600).unwrap();
+        let mut store = Store::new(&file);
+        store.save("root.json", b"contents").unwrap();
+        assert_eq!(store.load("root.json").as_deref(), Some(&b"contents"[..]));
+        assert!(store.broken().unwrap().starts_with("cannot make the directory"), "{:?}", store.broken());
+        store.remove("root.json").unwrap();
+        assert_eq!(store.load("root.json"), None);
     }
 
     #[test]

@@ -11,14 +11,15 @@ Usage: coracle-update [--json] COMMAND
 
 Commands:
   status                    what runs, what both slots hold, what happened last
-  check SOURCE              verify an update's metadata and say whether it would be applied
-  apply SOURCE [--reboot]   write an update to the spare slot and arm its trial
+  check [SOURCE]            verify an update's metadata and say whether it would be applied
+  apply [SOURCE] [--reboot] write an update to the spare slot and arm its trial
   confirm                   commit the release on trial by hand
   rollback [--reboot]       boot the other good slot next, and hold it
   retry [RELEASE]           allow a release that failed here (a prefix of its digest) to be applied again
   history                   what happened to both slots, oldest first
 
-SOURCE is a file, a block device, an http(s) address, or - for the standard input.
+SOURCE is a file, a block device, an http(s) address, or - for the standard input. Without it the channel of the
+manifest is asked; apply then takes what it offers whatever waves and windows say.
 
 Options:
   --json      one JSON object per line on standard output
@@ -42,10 +43,10 @@ pub(super) enum Command {
     Help,
     Status,
     Check {
-        place: String,
+        place: Option<String>,
     },
     Apply {
-        place: String,
+        place: Option<String>,
         afterwards: Afterwards,
     },
     Confirm,
@@ -62,6 +63,12 @@ pub(super) enum Command {
     Survey,
     /// Started by `apply`: the part that speaks to the network.
     Fetch(Vec<String>),
+    /// Started by PID 1 where a channel is configured: looks at it now and then.
+    Follow,
+    /// Started by `follow`: one look at the channel, or at a stick.
+    Poll {
+        archive: Option<String>,
+    },
 }
 
 /// A command and how its result is shown.
@@ -77,6 +84,11 @@ pub(super) fn parse(arguments: &[String]) -> Result<Parsed> {
         && first == "fetch"
     {
         return Ok(Parsed { command: Command::Fetch(rest.to_vec()), style: Style::Human });
+    }
+    if let [first, option, path] = arguments
+        && (first, option) == (&"poll".to_owned(), &"--archive".to_owned())
+    {
+        return Ok(Parsed { command: Command::Poll { archive: Some(path.clone()) }, style: Style::Human });
     }
     let mut words = Words::default();
     for argument in arguments {
@@ -111,21 +123,18 @@ impl Words {
         let mut plain = self.plain.into_iter();
         let name = plain.next().ok_or_else(|| usage("no command is named"))?;
         let mut operand = || plain.next();
-        let needed = |place: Option<String>| {
-            place.ok_or_else(|| {
-                usage(format!("{name} needs a SOURCE: a file, a block device, or an http(s) address"))
-            })
-        };
         let command = match name.as_str() {
             "help" => Command::Help,
             "status" => Command::Status,
-            "check" => Command::Check { place: needed(operand())? },
-            "apply" => Command::Apply { place: needed(operand())?, afterwards },
+            "check" => Command::Check { place: operand() },
+            "apply" => Command::Apply { place: operand(), afterwards },
             "confirm" => Command::Confirm,
             "rollback" => Command::Rollback { afterwards },
             "retry" => Command::Retry { release: operand() },
             "history" => Command::History,
             "gate" => Command::Gate,
+            "poll" => Command::Poll { archive: None },
+            crate::channel::follow::COMMAND => Command::Follow,
             crate::baseline::COMMAND => Command::Survey,
             other => return Err(usage(format!("unknown command {other}"))),
         };
@@ -155,12 +164,12 @@ mod tests {
 
     #[test]
     fn every_command_is_understood() {
-        let place = || "u.bundle".to_owned();
+        let place = || Some("u.bundle".to_owned());
         let cases = [
             ("status", Command::Status),
             ("check u.bundle", Command::Check { place: place() }),
             ("apply u.bundle", Command::Apply { place: place(), afterwards: Afterwards::Stay }),
-            ("apply -", Command::Apply { place: "-".to_owned(), afterwards: Afterwards::Stay }),
+            ("apply -", Command::Apply { place: Some("-".to_owned()), afterwards: Afterwards::Stay }),
             ("apply --reboot u.bundle", Command::Apply { place: place(), afterwards: Afterwards::Reboot }),
             ("confirm", Command::Confirm),
             ("rollback --reboot", Command::Rollback { afterwards: Afterwards::Reboot }),
@@ -170,6 +179,11 @@ mod tests {
             ("gate", Command::Gate),
             ("fetch --json x", Command::Fetch(vec!["--json".to_owned(), "x".to_owned()])),
             ("check --help", Command::Help),
+            ("check", Command::Check { place: None }),
+            ("apply", Command::Apply { place: None, afterwards: Afterwards::Stay }),
+            ("follow", Command::Follow),
+            ("poll", Command::Poll { archive: None }),
+            ("poll --archive /dev/sdb", Command::Poll { archive: Some("/dev/sdb".to_owned()) }),
         ];
         for (line, command) in cases {
             assert_eq!(parsed(line).unwrap().command, command, "{line}");
@@ -185,7 +199,6 @@ mod tests {
             ("status --fast", "unknown option --fast"),
             ("status now", "status does not take now"),
             ("confirm --reboot", "confirm does not take --reboot"),
-            ("apply", "apply needs a SOURCE: a file, a block device, or an http(s) address"),
         ];
         for (line, message) in cases {
             let error = parsed(line).unwrap_err();

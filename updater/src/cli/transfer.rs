@@ -5,7 +5,7 @@ use super::progress::Shown;
 use crate::baseline::Surveyor;
 use crate::engine::{Ask, Job};
 use crate::error::{Error, Kind, Result};
-use crate::executor::{LEFTOVERS_PATH, Settings, trusted_time};
+use crate::executor::{LEFTOVERS_PATH, Settings, Vouching, trusted_time};
 use crate::report::{Object, Report, Style, hex, short};
 use crate::{isolation, source};
 use coracle_block::{Access, Doing, read_limited};
@@ -15,7 +15,7 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 
 /// Held by an update under way: there is never more than one.
-const LOCK: &str = "/run/coracle/update.lock";
+pub(super) const LOCK: &str = "/run/coracle/update.lock";
 /// The longest root document that is read.
 const ROOT_BYTES_MAX: usize = 1 << 20;
 
@@ -60,16 +60,14 @@ fn object(event: &str, job: &Job) -> Object {
 fn run(image: &Image, place: &str, ask: Ask, report: &mut Report<'_>) -> Result<Job> {
     let access = match ask {
         Ask::Check => Access::Read,
-        Ask::Apply => Access::Write,
+        Ask::Stage | Ask::Apply => Access::Write,
     };
     let executor = image.open(access)?;
-    let trusted_root = read_limited(Path::new(TRUST_ROOT_PATH), ROOT_BYTES_MAX).map_err(|error| {
-        Error::from(error).hint("the image names no root of trust: its manifest needs `root` in [update]")
-    })?;
+    let trusted_root = trusted_root()?;
     let mut source = source::of(place, image.update.download_rate)?;
     // Always: the release that comes may be the one that says "no worse".
     let surveyor = match ask {
-        Ask::Check => None,
+        Ask::Check | Ask::Stage => None,
         Ask::Apply => Some(Surveyor::start()?),
     };
     isolation::leave_network()?;
@@ -83,11 +81,20 @@ fn run(image: &Image, place: &str, ask: Ask, report: &mut Report<'_>) -> Result<
         write_rate: image.update.write_rate,
         leftovers: Some(Path::new(LEFTOVERS_PATH)),
         survey: Some(&survey),
+        vouching: Vouching::Inline,
     };
     executor.update(ask, &mut *source, &settings, &mut Shown::new(report))
 }
 
-fn lock(path: &Path) -> Result<File> {
+/// The root that is trusted without proof: the one in the verified root image.
+pub(super) fn trusted_root() -> Result<Vec<u8>> {
+    read_limited(Path::new(TRUST_ROOT_PATH), ROOT_BYTES_MAX).map_err(|error| {
+        Error::from(error).hint("the image names no root of trust: its manifest needs `root` in [update]")
+    })
+}
+
+/// Held for as long as an update is under way.
+pub(super) fn lock(path: &Path) -> Result<File> {
     let file = File::options().create(true).append(true).open(path).doing("open", path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -79,6 +79,8 @@ pub enum Refusal {
     },
     /// The spare slot is the only good one.
     OnlyGood(Slot),
+    /// Whoever offered it does so no longer: why.
+    NotOffered(String),
     /// The record has changed meanwhile and does not allow it any more.
     Record(RefusedTransition),
     /// A part is not what the signed index says, though each of its frames is.
@@ -129,6 +131,7 @@ impl Refusal {
             | Self::Held
             | Self::Blocked { .. }
             | Self::OnlyGood(_)
+            | Self::NotOffered(_)
             | Self::Record(_)
             | Self::RecordDisagrees { .. } => Kind::Policy,
             Self::NoSpare(_) => Kind::NotFound,
@@ -170,6 +173,9 @@ impl Refusal {
             Self::RunsAlready(_) => "nothing is to be done",
             Self::TooLarge { .. } => {
                 "slots never grow: ship less, or write a new disk image with larger slots"
+            }
+            Self::NotOffered(_) => {
+                "it stays in the spare slot: it is armed once it is offered again, or overwritten by the next"
             }
             Self::Differs(_) => "the update was put together wrongly: build it again",
             Self::ReadBackDiffers(_) => "apply it again; if that repeats, the disk is failing",
@@ -215,6 +221,7 @@ impl fmt::Display for Refusal {
                 write!(f, "it needs {needed}, slot {slot} has {slot_bytes}")
             }
             Self::OnlyGood(slot) => write!(f, "slot {slot}, which it would overwrite, is the only good one"),
+            Self::NotOffered(why) => write!(f, "it is no longer offered: {why}"),
             Self::Record(transition) => transition.fmt(f),
             Self::Differs(what) => {
                 write!(f, "its {} is not the signed one, though its frames are", what.name())

@@ -56,6 +56,8 @@ fn events() -> Vec<Event> {
         Event::Changed,
         Event::Forbidden(refused),
         Event::Surveyed,
+        Event::Rechecked(Ok(())),
+        Event::Rechecked(Err(String::new())),
         Event::Told,
         Event::Failed,
     ]
@@ -78,6 +80,7 @@ fn states() -> Vec<State> {
         State::Describing(job()),
         State::Marking(job()),
         State::Surveying(job()),
+        State::Rechecking(job()),
         State::Arming(job()),
         State::Telling(job()),
         State::Done(job()),
@@ -100,6 +103,7 @@ fn belongs(state: &State, event: &Event) -> bool {
             | (State::Describing(_), Event::Described)
             | (State::Marking(_) | State::Arming(_), Event::Changed | Event::Forbidden(_))
             | (State::Surveying(_), Event::Surveyed)
+            | (State::Rechecking(_), Event::Rechecked(_))
             | (State::Telling(_), Event::Told)
     )
 }
@@ -130,15 +134,15 @@ fn run(machine: Machine, ask: Ask, offer: &Offer, content: Content) -> (Vec<Effe
         let event = match effect {
             Effect::Verify => Event::Verified(Box::new(offer.clone())),
             Effect::ReadIndex => Event::IndexRead(content),
-            Effect::Compare => Event::ReadBack(content.digests),
             Effect::Clear => Event::Cleared,
             Effect::Fill(_) => Event::Filled(Origin::Source),
             Effect::Forget => panic!("nothing was kept"),
             Effect::Complete => Event::Completed(content.digests),
-            Effect::ReadBack => Event::ReadBack(content.digests),
+            Effect::Compare | Effect::ReadBack => Event::ReadBack(content.digests),
             Effect::Describe => Event::Described,
             Effect::Change(_) => Event::Changed,
             Effect::Survey => Event::Surveyed,
+            Effect::Recheck => Event::Rechecked(Ok(())),
             Effect::Tell => Event::Told,
         };
         (state, effects) = step(state, event);
@@ -162,11 +166,43 @@ fn an_update_does_everything_in_this_order() {
         Effect::Describe,
         Effect::Change(Change::Written(Slot::B, THEIRS, version("2.0"), 3)),
         Effect::Survey,
+        Effect::Recheck,
         Effect::Change(Change::Arm(Slot::B, floors)),
         Effect::Tell,
     ];
     assert_eq!(effects, expected);
     assert!(matches!(end, State::Done(_)));
+}
+
+#[test]
+fn a_staged_update_is_written_and_not_armed_and_staging_it_again_does_nothing() {
+    let (effects, end) = run(machine(), Ask::Stage, &offer(), content(1));
+    let expected = [
+        Effect::Verify,
+        Effect::ReadIndex,
+        Effect::Clear,
+        Effect::Fill(0),
+        Effect::Complete,
+        Effect::ReadBack,
+        Effect::Describe,
+        Effect::Change(Change::Written(Slot::B, THEIRS, version("2.0"), 3)),
+        Effect::Tell,
+    ];
+    assert_eq!(effects, expected);
+    assert!(matches!(end, State::Done(_)));
+    let mut machine = machine();
+    machine.record = machine.record.written(Slot::B, THEIRS, version("2.0").to_u64(), 3).unwrap();
+    let (effects, end) = run(machine, Ask::Stage, &offer(), content(1));
+    assert_eq!(effects, [Effect::Verify, Effect::ReadIndex]);
+    assert!(matches!(end, State::Done(_)));
+}
+
+#[test]
+fn what_is_no_longer_offered_is_not_armed() {
+    let job = Box::new(Job { machine: machine(), ask: Ask::Apply, offer: offer(), content: content(1) });
+    let (state, effects) = step(State::Rechecking(job), Event::Rechecked(Err("it is paused".to_owned())));
+    assert_eq!(effects, []);
+    assert_eq!(state, State::Refused(Box::new(Refusal::NotOffered("it is paused".to_owned()))));
 }
 
 #[test]

@@ -42,7 +42,30 @@ pub struct Settings<'a> {
     pub leftovers: Option<&'a Path>,
     /// Takes the baseline of health before the release is armed, if one is wanted.
     pub survey: Option<Survey<'a>>,
+    /// What vouches for the update.
+    pub vouching: Vouching<'a>,
 }
+
+/// What vouches for an update.
+#[derive(Clone, Copy)]
+pub enum Vouching<'a> {
+    /// The metadata in the update itself.
+    Inline,
+    /// A channel: what it has said of the update, and whoever asks it again. The metadata in the update is passed over.
+    Channel(&'a Verified, Recheck<'a>),
+}
+
+impl std::fmt::Debug for Vouching<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Inline => "Inline",
+            Self::Channel(..) => "Channel",
+        })
+    }
+}
+
+/// Asks whether an update is still offered; `Err` inside says why it is not.
+pub type Recheck<'a> = &'a dyn Fn() -> Result<Result<(), String>>;
 
 /// Takes the baseline of health for the trial of a release.
 pub type Survey<'a> = &'a dyn Fn(&Release) -> Result<(), PathError>;
@@ -186,6 +209,10 @@ impl Run<'_> {
                 self.survey();
                 Event::Surveyed
             }
+            Effect::Recheck => Event::Rechecked(match self.settings.vouching {
+                Vouching::Inline => Ok(()),
+                Vouching::Channel(_, recheck) => recheck()?,
+            }),
             Effect::Tell => {
                 self.tell();
                 Event::Told
@@ -203,11 +230,16 @@ impl Run<'_> {
         // The header's own check has bounded it.
         let mut metadata = vec![0; usize::try_from(header.metadata).unwrap_or(0)];
         stream.fill(&mut metadata)?;
-        header.check_metadata(&metadata).map_err(|why| self.malformed(why))?;
-        let floor = self.executor.record()?.floors().root_version;
-        let (root, now) = (self.settings.trusted_root, self.settings.now);
-        let verified =
-            coracle_trust::verify_bundle(root, &metadata, now, floor).map_err(|why| self.untrusted(why))?;
+        let verified = match self.settings.vouching {
+            Vouching::Inline => {
+                header.check_metadata(&metadata).map_err(|why| self.malformed(why))?;
+                let floor = self.executor.record()?.floors().root_version;
+                let (root, now) = (self.settings.trusted_root, self.settings.now);
+                coracle_trust::verify_bundle(root, &metadata, now, floor)
+                    .map_err(|why| self.untrusted(why))?
+            }
+            Vouching::Channel(verified, _) => verified.clone(),
+        };
         let release = &verified.release;
         let offer = Offer {
             image: release.name.clone(),
@@ -378,7 +410,7 @@ impl Run<'_> {
         }
     }
 
-    /// The release is armed, so nothing of this is an error any more.
+    /// The release is where it was asked for, so nothing of this is an error any more.
     fn tell(&mut self) {
         let Some(release) = self.index.as_ref().map(|index| index.boot.sha256) else {
             return;
@@ -386,8 +418,9 @@ impl Run<'_> {
         let slot = self.executor.running().other();
         // What the slot held already was told when it was written.
         let applied = self.filling.as_ref().is_some_and(|filling| filling.done > 0);
-        let events = applied.then_some(history::Event::Applied).into_iter().chain([history::Event::Armed]);
-        for event in events {
+        let armed = matches!(&self.state, State::Telling(job) if job.ask == Ask::Apply);
+        let applied = applied.then_some(history::Event::Applied);
+        for event in applied.into_iter().chain(armed.then_some(history::Event::Armed)) {
             if let Err(error) = self.executor.tell(Entry::new(event, slot, release)) {
                 self.observer.note(&format!("the history is incomplete: {error}"));
                 break;

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketType, recv, send, sockopt};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Orders taken at a time.
@@ -16,27 +16,37 @@ const LAST_MESSAGE: Duration = Duration::from_secs(2);
 
 /// The line. Without one (the gate tried by hand) nothing is sent and nothing is received.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     socket: Option<OwnedFd>,
     beat_due: Instant,
 }
 
 impl Line {
     /// Takes over the inherited socket, if there is one.
-    pub(super) fn inherit() -> io::Result<Self> {
+    pub(crate) fn inherit() -> io::Result<Self> {
         Ok(Self::over(inherited()?))
     }
 
     /// A line over this socket (`SOCK_SEQPACKET`), or over none.
-    pub(super) fn over(socket: Option<OwnedFd>) -> Self {
+    pub(crate) fn over(socket: Option<OwnedFd>) -> Self {
         Self { socket, beat_due: Instant::now() }
     }
 
     /// Waits for orders, at most so long, and sends the heartbeat if it is due. A closed line reads as the order to stop.
-    pub(super) fn wait(&mut self, limit: Duration) -> io::Result<Vec<Message>> {
+    pub(crate) fn wait(&mut self, limit: Duration) -> io::Result<Vec<Message>> {
+        self.wait_beside(limit, &[])
+    }
+
+    /// The same; what comes on one of the others ends the wait too.
+    pub(crate) fn wait_beside(
+        &mut self,
+        limit: Duration,
+        others: &[BorrowedFd<'_>],
+    ) -> io::Result<Vec<Message>> {
         self.beat_if_due();
+        let others = others.iter().map(|other| PollFd::from_borrowed_fd(*other, PollFlags::IN));
         let mut fds: Vec<PollFd<'_>> =
-            self.socket.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+            self.socket.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).chain(others).collect();
         let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) => {}
@@ -47,7 +57,7 @@ impl Line {
     }
 
     /// Tells PID 1 something for good: waits a moment if the line is full.
-    pub(super) fn tell(&self, message: &Message) -> io::Result<()> {
+    pub(crate) fn tell(&self, message: &Message) -> io::Result<()> {
         let until = Instant::now() + LAST_MESSAGE;
         loop {
             let left = until.saturating_duration_since(Instant::now());

@@ -13,7 +13,7 @@ use coracle_slots::{Record, Release, Slot};
 use coracle_trust::publish::{self, Signers};
 use coracle_trust::{Release as Stated, Role};
 use coracle_update::engine::{Ask, Job};
-use coracle_update::executor::{Executor, Observer, Settings};
+use coracle_update::executor::{Executor, Observer, Settings, Vouching};
 use coracle_update::source::{Length, Source, SourceError};
 use ed25519_dalek::{Signer as _, SigningKey};
 use sha2::{Digest as _, Sha256};
@@ -335,6 +335,7 @@ pub(crate) fn settings<'a>() -> Settings<'a> {
         write_rate: 0,
         leftovers: None,
         survey: None,
+        vouching: Vouching::Inline,
     }
 }
 
