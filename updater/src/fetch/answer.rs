@@ -84,6 +84,15 @@ fn part(head: &Head, offset: u64, known: &File) -> Verdict {
     Verdict::Body { skip: 0, file }
 }
 
+/// What a person can do about a final verdict.
+pub(super) fn hint(head: &Head, why: &str) -> Option<&'static str> {
+    if why == CHANGED {
+        return Some("apply it again: the next attempt takes the file as it is now, from its beginning");
+    }
+    matches!(head.status, 403 | 404 | 410)
+        .then_some("is the address right, and is the file there for everybody? open it in a browser")
+}
+
 const CHANGED: &str = "the file has changed on the server since the transfer began";
 
 fn changed(new: &File, known: &File) -> bool {
@@ -131,6 +140,7 @@ mod tests {
     fn a_file_that_changes_under_way_ends_the_transfer() {
         let verdict = judge(&ranged("bytes 5-10/11"), 5, &known(10));
         assert_eq!(verdict, Verdict::Final(Kind::Network, CHANGED.to_owned()));
+        assert!(hint(&Head::default(), CHANGED).unwrap().starts_with("apply it again"));
         let tagged = |tag: &str| Some(tag.to_owned());
         let head = Head { tag: tagged("b"), ..ranged("bytes 5-9/10") };
         let before = File { tag: tagged("a"), ..known(10) };
@@ -145,6 +155,7 @@ mod tests {
         }
         for missing in [403, 404, 410] {
             assert!(matches!(of(missing), Verdict::Final(Kind::NotFound, _)), "{missing}");
+            assert!(hint(&Head { status: missing, ..Head::default() }, "").is_some(), "{missing}");
         }
         for refused in [204, 301, 400, 401, 416] {
             assert!(matches!(of(refused), Verdict::Final(Kind::Network, _)), "{refused}");

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector as _, TcpConnector};
-use ureq::{Agent, BodyReader};
+use ureq::{Agent, BodyReader, Timeout};
 
 const REDIRECTS_MAX: u32 = 5;
 const HEADERS_BYTES_MAX: usize = 32 << 10;
@@ -175,7 +175,7 @@ impl Transfer<'_> {
             }
             Ok(0) => return Ok(Step::End),
             Ok(read) => read,
-            Err(error) => return Ok(Step::Passing(error.to_string())),
+            Err(error) => return Ok(Step::Passing(broken(&error))),
         };
         let (speed, wait) = pace.count(read, Instant::now());
         rest(wait);
@@ -216,7 +216,10 @@ impl Transfer<'_> {
             Verdict::Body { skip, file } => (skip, file),
             Verdict::End => return Ok(Step::End),
             Verdict::Passing(why) => return Ok(Step::Passing(why)),
-            Verdict::Final(kind, why) => return Err(self.error(kind, &why)),
+            Verdict::Final(kind, why) => {
+                let hint = answer::hint(&head, &why).map(ToOwned::to_owned);
+                return Err(SourceError { hint, ..self.error(kind, &why) });
+            }
         };
         if file.total.is_some_and(|total| total > self.stream.limit) {
             return Err(self.too_long());
@@ -225,7 +228,7 @@ impl Transfer<'_> {
         match io::copy(&mut (&mut body).take(skip), &mut io::sink()) {
             Ok(skipped) if skipped == skip => {}
             Ok(_) => return Ok(Step::Passing("the connection ended early".to_owned())),
-            Err(error) => return Ok(Step::Passing(error.to_string())),
+            Err(error) => return Ok(Step::Passing(broken(&error))),
         }
         self.known = file;
         self.body = Some((body, Pace::new(self.stream.rate, Instant::now())));
@@ -241,11 +244,11 @@ impl Transfer<'_> {
             E::Io(cause) if is_certificate(cause) => Err(self
                 .error(Kind::Network, &error.to_string())
                 .hint("the server's certificate is not one of a public authority for this name; http:// works as well, for what is fetched is verified by its signatures")),
+            E::Timeout(at) => Ok(Step::Passing(late(*at))),
             E::StatusCode(_)
             | E::Http(_)
             | E::Protocol(_)
             | E::Io(_)
-            | E::Timeout(_)
             | E::HostNotFound
             | E::RedirectFailed
             | E::InvalidProxyUrl
@@ -292,6 +295,21 @@ impl Transfer<'_> {
 #[expect(clippy::disallowed_methods, reason = "nothing is waited for but time")]
 fn rest(duration: Duration) {
     thread::sleep(duration);
+}
+
+/// What broke the connection, to a person.
+fn broken(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(ureq::Error::Timeout(at)) => late(*at),
+        Some(_) | None => error.to_string(),
+    }
+}
+
+fn late(at: Timeout) -> String {
+    if matches!(at, Timeout::Resolve | Timeout::Connect) {
+        return format!("no connection was made in time ({at})");
+    }
+    "the server has sent nothing for too long".to_owned()
 }
 
 fn is_certificate(error: &io::Error) -> bool {

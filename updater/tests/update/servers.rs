@@ -98,7 +98,7 @@ fn an_update_from_a_server_that_stalls_in_the_middle_is_given_up() {
         thread::park();
     });
     let half = bundle().len() / 2;
-    assert_network(&server, &format!("timeout: per read (after byte {half})"));
+    assert_network(&server, &format!("the server has sent nothing for too long (after byte {half})"));
 }
 
 #[test]
