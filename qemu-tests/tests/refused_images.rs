@@ -156,14 +156,21 @@ fn fails_its_trial(arch: Arch, test: &str, ruin: Ruin, judge: Judge) -> Result<(
     machine.remembers(Event::Failed, Slot::B, judge)
 }
 
+/// What a record says, without the count of its writes: the selector notes each slot that it tries.
+fn meaning(record: &Record) -> Vec<u8> {
+    record.encode()[24..508].to_vec()
+}
+
 /// A committed release is ruined: the other good slot runs, at every start, and the ruined one stays good, since the
-/// firmware may take it another time. The second start writes nothing more.
+/// firmware may take it another time.
 fn gives_way(arch: Arch, test: &str, ruin: Ruin, judge: Judge) -> Result<()> {
     let machine = Machine::new(arch, test)?;
     machine.ruin(Slot::A, ruin, judge)?;
     machine.slots.make_good()?;
     let order = ["A (last good)", "B (the other slot cannot be used)"];
     let record = machine.falls_through(order, judge)?;
+    let again = machine.falls_through(order, judge)?;
+    ensure!(meaning(&again) == meaning(&record), "the second start has changed {record:?} to {again:?}");
     ensure!(Slot::ALL.map(|slot| record.state(slot)) == [SlotState::Good; 2], "{record:?}");
     ensure!(record.booting() == Slot::B, "{record:?}");
     machine.remembers(Event::NotStarted, Slot::A, judge)
@@ -215,7 +222,7 @@ fn whatever_became_of_a_boot_artefact_on_trial_the_last_good_slot_runs() -> Resu
 }
 
 #[test]
-#[ignore = "long: six boots"]
+#[ignore = "long: twelve boots"]
 fn whatever_became_of_a_committed_boot_artefact_the_other_slot_runs() -> Result<()> {
     for (ruin, judge) in RUINS {
         gives_way(Arch::X86_64, "committed", ruin, judge).with_context(|| format!("{ruin:?}, {judge:?}"))?;
