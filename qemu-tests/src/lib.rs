@@ -4,6 +4,7 @@
 //! `target/qemu-tests/<image>/<test>.log`.
 
 pub mod campaign;
+pub mod conformance;
 mod guest;
 mod http;
 mod images;
@@ -23,7 +24,7 @@ pub use guest::{Guest, Setup};
 pub use http::get;
 pub use images::{context, image, image_from, image_of, scratch, workspace};
 pub use operator::Operator;
-pub use packages::{busybox, filesystem_tools};
+pub use packages::{busybox, filesystem_tools, python_tuf};
 pub use releases::{Release, Variant};
 pub use server::{Faults, Server};
 pub use spoil::Spoil;

@@ -2,7 +2,10 @@
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use coracle_qemu_tests::campaign::{self, Summary};
+use coracle_qemu_tests::{
+    campaign::{self, Summary},
+    conformance,
+};
 use std::{
     io::{self, Write as _},
     path::Path,
@@ -21,11 +24,16 @@ struct Cli {
 enum Command {
     /// Record a first boot and an update, cut the power everywhere, boot what is left.
     PowerCut(campaign::Options),
+    /// Run the public TUF conformance suite against the device's channel client.
+    TufConformance(conformance::Options),
 }
 
 fn main() -> ExitCode {
-    let Cli { command: Command::PowerCut(options) } = Cli::parse();
-    match power_cut(options) {
+    let done = match Cli::parse().command {
+        Command::PowerCut(options) => power_cut(options),
+        Command::TufConformance(options) => tuf_conformance(&options),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -54,6 +62,13 @@ fn power_cut(options: campaign::Options) -> Result<bool> {
         write_report(&summary, &path)?;
     }
     Ok(failures.is_empty())
+}
+
+/// Whether nothing failed but what is refused on purpose.
+fn tuf_conformance(options: &conformance::Options) -> Result<bool> {
+    let outcome = conformance::run(options)?;
+    write!(io::stdout(), "{}", outcome.text())?;
+    Ok(outcome.passed > 0 && outcome.failed.is_empty())
 }
 
 fn write_report(summary: &Summary, path: &Path) -> Result<()> {

@@ -45,6 +45,14 @@ pub fn filesystem_tools(ctx: &Context) -> Result<ToolRoot> {
     Ok(tools)
 }
 
+/// Python with python-tuf, the reference implementation of what signed metadata follows.
+pub fn python_tuf(ctx: &Context) -> Result<ToolRoot> {
+    let wanted = ["python3-tuf", "python3-cryptography"];
+    let packages = fetch(ctx, HostArch::current()?.debian(), &Request::closure_of(wanted))?;
+    let (tools, _) = ToolRoot::of_packages(ctx, &packages, || Ok(()))?;
+    Ok(tools)
+}
+
 fn fetch(ctx: &Context, arch: &str, request: &Request) -> Result<Vec<Package>> {
     let mirrors = Mirrors::find(&Wish::default(), &Wish::default())?;
     let archive = Archive::open(ctx, &ArchiveOptions::new(mirrors, "trixie"))?;

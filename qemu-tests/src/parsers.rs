@@ -4,6 +4,7 @@
 //! Where a checksum guards a format the bytes are parsed twice: as they are, and with the checksum made right, so that
 //! what lies behind it is reached.
 
+mod channel;
 mod device;
 mod files;
 mod image;
@@ -15,6 +16,7 @@ mod seal;
 mod update;
 mod wire;
 
+pub use channel::is_trusted_channel;
 pub use mutate::Mutator;
 
 /// One parser, or a few that read the same bytes one after the other.
@@ -44,6 +46,7 @@ pub const ALL: &[Parser] = &[
     Parser { name: "control", parse: wire::control, seeds: wire::control_seeds },
     Parser { name: "bundle", parse: update::bundle, seeds: update::bundle_seeds },
     Parser { name: "trust", parse: update::trust, seeds: update::trust_seeds },
+    Parser { name: "channel", parse: channel::channel, seeds: channel::channel_seeds },
     Parser { name: "dhcp", parse: wire::dhcp, seeds: wire::dhcp_seeds },
     Parser { name: "sntp", parse: wire::sntp, seeds: wire::sntp_seeds },
     Parser { name: "netlink", parse: wire::netlink, seeds: wire::netlink_seeds },

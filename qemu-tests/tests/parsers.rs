@@ -110,6 +110,7 @@ fn seeds_get_past_the_first_checks_of_their_parsers() {
             || Document::parse(Role::Targets, seed).is_ok()
             || Metadata::parse(seed).is_ok()
     });
+    all("channel", parsers::is_trusted_channel);
     all("dhcp", |seed| network::dhcp_lease(network::dhcp_message(seed).unwrap_or(seed)).is_some());
     all("sntp", |seed| clock::sntp_sample(seed, 0x0102_0304_0506_0708, 1_763_000_000).is_some());
     // The answer that refuses, the last but one, tells nothing by itself.

@@ -16,7 +16,7 @@ use coracle_trust::{
 };
 use ed25519_dalek::{Signer as _, SigningKey};
 
-const EXPIRES: u64 = 2_000_000_000;
+pub(super) const EXPIRES: u64 = 2_000_000_000;
 
 /// A header, the index that follows it, and both by themselves.
 pub(super) fn bundle(data: &[u8]) {
@@ -84,22 +84,25 @@ pub(super) fn trust(data: &[u8]) {
     ignore(verify_bundle(&trusted, &alone.unwrap_or_default(), None, 0));
 }
 
-pub(super) fn trust_seeds() -> Vec<Vec<u8>> {
-    let release = Release {
+pub(super) fn release() -> Release {
+    Release {
         name: "hello".to_owned(),
         arch: Arch::X86_64,
         version: Version::from_u64(1 << 48),
         epoch: 1,
         released: 1_795_305_600,
         replaces: Some(Version::from_u64(2 << 48)),
-    };
-    let targets = publish::targets(&release, b"index", EXPIRES).map(|signed| sign(&signed, 2));
+    }
+}
+
+pub(super) fn trust_seeds() -> Vec<Vec<u8>> {
+    let targets = publish::targets(&release(), b"index", EXPIRES).map(|signed| sign(&signed, 2));
     let (root, targets) = (root(), targets.unwrap_or_default());
     let bundle = Metadata { roots: vec![&root], targets: &targets }.encode().unwrap_or_default();
     vec![root, targets, bundle]
 }
 
-fn root() -> Vec<u8> {
+pub(super) fn root() -> Vec<u8> {
     let signers = |role, seed| Signers { role, keys: vec![public(seed)], threshold: 1 };
     let roles = [
         signers(Role::Root, 1),
@@ -110,11 +113,11 @@ fn root() -> Vec<u8> {
     publish::root(1, EXPIRES, &roles).map(|signed| sign(&signed, 1)).unwrap_or_default()
 }
 
-fn sign(signed: &[u8], seed: u8) -> Vec<u8> {
+pub(super) fn sign(signed: &[u8], seed: u8) -> Vec<u8> {
     let signature = SigningKey::from_bytes(&[seed; 32]).sign(signed).to_bytes();
     publish::document(signed, &[(public(seed), signature)])
 }
 
-fn public(seed: u8) -> [u8; 32] {
+pub(super) fn public(seed: u8) -> [u8; 32] {
     SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes()
 }

@@ -189,6 +189,23 @@ fn fast_forward_is_recovered_from_by_replacing_the_key() {
 }
 
 #[test]
+fn fast_forward_is_forgotten_even_if_a_key_that_stays_has_signed_it_too() {
+    let mut repository = Repository::new();
+    repository.keys.timestamp = vec![4, 24];
+    repository.publish_root(&[1]);
+    let mut machine = Machine::new(&repository);
+    let mut ahead = repository.clone();
+    (ahead.versions.timestamp, ahead.versions.snapshot) = (90, 90);
+    ahead.publish();
+    machine.sees(&mut ahead);
+    repository.keys.timestamp = vec![24];
+    repository.publish_root(&[1]);
+    repository.publish();
+    assert!(machine.sees(&mut repository).is_recovered());
+    assert_eq!(machine.floors.timestamp_version, 2);
+}
+
+#[test]
 fn fast_forward_a_root_that_takes_no_timestamp_key_away_forgives_nothing() {
     let (first, mut repository, mut machine) = seen_twice();
     repository.keys.timestamp = vec![4, 24];
