@@ -74,6 +74,7 @@ pub(super) fn control_seeds() -> Vec<Vec<u8>> {
         version: "1.0".to_owned(),
     };
     let apply = Request::Apply { from: ApplyFrom::Stream(9), reboot: true, json: true };
+    let check = Request::Check { from: ApplyFrom::Path("/dev/vdb".to_owned()), json: false };
     let session = [
         Frame::Hello(Hello { nonce: [1; 16] }),
         Frame::Challenge(challenge.clone()),
@@ -86,7 +87,7 @@ pub(super) fn control_seeds() -> Vec<Vec<u8>> {
         Frame::Bye,
     ];
     let whole: Vec<u8> = session.iter().flat_map(encode).collect();
-    session.iter().map(encode).chain([whole, apply.encode()]).collect()
+    session.iter().map(encode).chain([whole, check.encode(), apply.encode()]).collect()
 }
 
 pub(super) fn dhcp(data: &[u8]) {
