@@ -5,6 +5,7 @@
 
 pub mod campaign;
 pub mod conformance;
+pub mod fleet;
 mod guest;
 mod http;
 mod images;

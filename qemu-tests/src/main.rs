@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use coracle_qemu_tests::{
     campaign::{self, Summary},
-    conformance,
+    conformance, fleet,
 };
 use std::{
     io::{self, Write as _},
@@ -26,12 +26,15 @@ enum Command {
     PowerCut(campaign::Options),
     /// Run the public TUF conformance suite against the device's channel client.
     TufConformance(conformance::Options),
+    /// Let a fleet of machines follow a channel, in virtual time.
+    Fleet(fleet::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::PowerCut(options) => power_cut(options),
         Command::TufConformance(options) => tuf_conformance(&options),
+        Command::Fleet(options) => follow(&options),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -69,6 +72,23 @@ fn tuf_conformance(options: &conformance::Options) -> Result<bool> {
     let outcome = conformance::run(options)?;
     write!(io::stdout(), "{}", outcome.text())?;
     Ok(outcome.passed > 0 && outcome.failed.is_empty())
+}
+
+/// Whether everything was as it must be.
+fn follow(options: &fleet::Options) -> Result<bool> {
+    let summary = fleet::run(options.machines)?;
+    let (mut out, tables, broken) = (io::stdout(), summary.tables(), summary.broken());
+    write!(out, "{tables}")?;
+    for sentence in &broken {
+        writeln!(out, "{sentence}")?;
+    }
+    if let Some(path) = &options.svg {
+        coracle::files::replace(path, summary.picture().as_bytes())?;
+    }
+    if let Some(path) = &options.report {
+        coracle::files::replace(path, tables.as_bytes())?;
+    }
+    Ok(broken.is_empty())
 }
 
 fn write_report(summary: &Summary, path: &Path) -> Result<()> {

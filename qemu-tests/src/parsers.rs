@@ -11,12 +11,14 @@ mod image;
 mod meta;
 mod mutate;
 mod packages;
+mod rollout;
 mod scratch;
 mod seal;
 mod update;
 mod wire;
 
 pub use channel::is_trusted_channel;
+pub(crate) use image::stub;
 pub use mutate::Mutator;
 
 /// One parser, or a few that read the same bytes one after the other.
@@ -47,6 +49,8 @@ pub const ALL: &[Parser] = &[
     Parser { name: "bundle", parse: update::bundle, seeds: update::bundle_seeds },
     Parser { name: "trust", parse: update::trust, seeds: update::trust_seeds },
     Parser { name: "channel", parse: channel::channel, seeds: channel::channel_seeds },
+    Parser { name: "rollout", parse: rollout::rollout, seeds: rollout::rollout_seeds },
+    Parser { name: "window", parse: rollout::window, seeds: rollout::window_seeds },
     Parser { name: "dhcp", parse: wire::dhcp, seeds: wire::dhcp_seeds },
     Parser { name: "sntp", parse: wire::sntp, seeds: wire::sntp_seeds },
     Parser { name: "netlink", parse: wire::netlink, seeds: wire::netlink_seeds },

@@ -20,6 +20,7 @@ use coracle_format::{
 };
 use coracle_manifests::Lock;
 use coracle_qemu_tests::parsers::{self, Mutator, Parser};
+use coracle_rollout::{Rollout, windows::Windows};
 use coracle_services::{clock, ipc, network};
 use coracle_trust::{Role, document::Document, root::Root};
 use std::{
@@ -111,6 +112,8 @@ fn seeds_get_past_the_first_checks_of_their_parsers() {
             || Metadata::parse(seed).is_ok()
     });
     all("channel", parsers::is_trusted_channel);
+    all("rollout", |seed| Rollout::parse(seed).is_ok());
+    all("window", |seed| Windows::parse(&text(seed).lines().collect::<Vec<_>>()).is_ok());
     all("dhcp", |seed| network::dhcp_lease(network::dhcp_message(seed).unwrap_or(seed)).is_some());
     all("sntp", |seed| clock::sntp_sample(seed, 0x0102_0304_0506_0708, 1_763_000_000).is_some());
     // The answer that refuses, the last but one, tells nothing by itself.

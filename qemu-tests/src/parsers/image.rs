@@ -32,7 +32,7 @@ pub(super) fn uki(data: &[u8]) {
 }
 
 /// A PE file with one section and room for the headers of ten more.
-fn stub() -> Vec<u8> {
+pub(crate) fn stub() -> Vec<u8> {
     let mut out = vec![0; 1024];
     let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"MZ");
