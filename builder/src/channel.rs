@@ -8,11 +8,12 @@ use crate::{
     context::Context,
     error::{Error, Kind, Result},
     publish::{
-        Anew, Chain, Changed, Draft, Found, Repository, Signing, State, Stated, change, offer, rollout, seed,
+        Anew, Chain, Changed, Draft, Found, Repository, Signing, State, Stated, Waves, change, offer,
+        rollout, seed,
     },
 };
 use coracle_format::{slot::Arch, version::Version};
-use coracle_rollout::{Offered, Rollout, State as Taken, Wave};
+use coracle_rollout::{Offered, Rollout, State as Taken};
 use std::collections::BTreeMap;
 
 /// Which releases of a channel. `None` is all images and architectures, and the newest version that is not withdrawn.
@@ -72,7 +73,7 @@ pub fn promote(
     ctx: &Context,
     place: (&Repository, &Signing),
     (from, to, which): (&str, &str, &Which),
-    (waves, now): (Option<Vec<Wave>>, u64),
+    (waves, now): (&Waves, u64),
 ) -> Result<Changed> {
     if from == to {
         return Err(Error::new(Kind::Usage, format!("channel {from} has it already")));
@@ -89,10 +90,9 @@ pub fn promote(
             let vouched = draft.vouched(&release.target).cloned().ok_or_else(|| {
                 Error::new(Kind::NotFound, format!("nothing vouches for {}", release.target))
             })?;
-            let offered =
-                Offered { waves: waves.clone().unwrap_or_default(), seed: seed(to, &vouched), ..release };
+            let offered = Offered { waves: waves.first(), seed: seed(to, &vouched), ..release };
             let rollout = rollout(draft, to, &vouched.release)?;
-            offer(rollout, offered, (vouched.release.replaces, waves.is_some()))?;
+            offer(rollout, offered, (vouched.release.replaces, waves))?;
         }
         Ok(())
     })

@@ -26,7 +26,7 @@ pub use signing::{Days, Keys, Signing};
 pub(crate) use state::Found;
 pub use state::{Chain, Standing, State, Stated};
 pub use stick::write_stick;
-pub use waves::{share, waves};
+pub use waves::{Waves, share, waves};
 
 use crate::{
     error::{Doing as _, Error, Kind, Result},

@@ -20,8 +20,8 @@ pub(super) fn run(ctx: &Context, args: &args::Channel, format: Format) -> Result
         args::ChannelAction::Show { repo } => print(&show(&Repository::new(repo))?, format),
         args::ChannelAction::Promote { from, to, which, waves: texts, place } => {
             let (repository, signing) = parts(place);
-            let waves = if texts.is_empty() { None } else { Some(waves(texts, now)?) };
-            let changed = promote(ctx, (&repository, &signing), (from, to, &chosen(which)), (waves, now))?;
+            let waves = waves(texts, now)?;
+            let changed = promote(ctx, (&repository, &signing), (from, to, &chosen(which)), (&waves, now))?;
             tell(ctx, &repository, &changed, format)
         }
         args::ChannelAction::Pause(what) => turn(ctx, (what, Turn::Pause), now, format),

@@ -120,8 +120,8 @@ fn tell(ctx: &Context, progress: &Progress, format: Format) -> Result<()> {
             out.extend([&path.display().to_string(), "\n"]);
             for one in missing {
                 ctx.report.info(format!(
-                    "version {} of the root demands {} signatures, {} are there",
-                    one.by, one.need, one.have
+                    "signatures that version {} of the root demands: {} of {}",
+                    one.by, one.have, one.need
                 ));
             }
             ctx.report.info(format!(

@@ -12,12 +12,11 @@ use serde_json::json;
 
 pub(super) fn run(ctx: &Context, args: &args::Publish, format: Format) -> Result<()> {
     let now = keys::now();
-    let waves = if args.waves.is_empty() { None } else { Some(waves(&args.waves, now)?) };
     let repository = Repository::new(&args.place.repo);
     let request = Request {
         bundles: args.dirs.clone(),
         channel: args.channel.clone(),
-        waves,
+        waves: waves(&args.waves, now)?,
         minimum: args.minimum,
         replaces: args.replaces,
         channel_key: args.channel_key.as_deref().map(keys::public_key).transpose()?,

@@ -50,7 +50,11 @@ impl Loss {
 
     /// What is to be done.
     pub fn remedy(&self) -> String {
-        let role = self.role.name();
+        let role = match self.role {
+            Role::Root | Role::Targets => self.role.name(),
+            // One key as a rule.
+            Role::Snapshot | Role::Timestamp => "online",
+        };
         let root = self.role == Role::Root;
         match (self.works(), self.is_exposed()) {
             _ if self.lost == 0 => "nothing".to_owned(),

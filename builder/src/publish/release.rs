@@ -1,7 +1,7 @@
 //! Putting a release into a channel.
 
 use super::{
-    Anew, Changed, Draft, Repository, Signing, change,
+    Anew, Changed, Draft, Repository, Signing, Waves, change,
     state::{Chain, Found},
     stick,
 };
@@ -12,7 +12,7 @@ use crate::{
     error::{Doing as _, Error, Kind, Result},
 };
 use coracle_format::version::Version;
-use coracle_rollout::{Offered, Rollout, Seed, State, Wave, document::RELEASES_MAX};
+use coracle_rollout::{Offered, Rollout, Seed, State, document::RELEASES_MAX};
 use coracle_trust::{Vouched, document::PublicKey};
 use std::{
     fs::File,
@@ -26,8 +26,8 @@ pub struct Request {
     pub bundles: Vec<PathBuf>,
     /// The channel.
     pub channel: String,
-    /// Who takes it when. `None` leaves a release alone that is in the channel, and lets everybody take a new one.
-    pub waves: Option<Vec<Wave>>,
+    /// Who takes it when.
+    pub waves: Waves,
     /// The lowest version that it may be installed over.
     pub minimum: Option<Version>,
     /// Downgrade exception: the newest version that it may replace though it is older.
@@ -130,21 +130,20 @@ fn add(draft: &mut Draft, request: &Request, (bundle, mut vouched): (PathBuf, Vo
         target,
         state: State::Active,
         minimum: request.minimum,
-        waves: request.waves.clone().unwrap_or_default(),
+        waves: request.waves.first(),
         seed: seed(&request.channel, &vouched),
     };
     let release = vouched.release.clone();
     draft.vouch(bundle, vouched);
     let rollout = rollout(draft, &request.channel, &release)?;
-    offer(rollout, offered, (replaces, request.waves.is_some()))
+    offer(rollout, offered, (replaces, &request.waves))
 }
 
-/// Puts a release into a channel's document. `waves_stated` says whether its waves replace those of a release that is
-/// there.
+/// Puts a release into a channel's document, or changes what is said of one that is there.
 pub(crate) fn offer(
     rollout: &mut Rollout,
     offered: Offered,
-    (replaces, waves_stated): (Option<Version>, bool),
+    (replaces, waves): (Option<Version>, &Waves),
 ) -> Result<()> {
     let (version, channel) = (offered.version, rollout.channel.clone());
     if let Some(known) = rollout.releases.iter_mut().find(|known| known.version == version) {
@@ -154,9 +153,7 @@ pub(crate) fn offer(
             ))
             .hint("publish a higher version"));
         }
-        if waves_stated {
-            known.waves = offered.waves;
-        }
+        known.waves = waves.after(&known.waves);
         known.minimum = offered.minimum.or(known.minimum);
         return Ok(());
     }

@@ -35,7 +35,8 @@ fn the_documents_of_a_repository_are_the_recorded_ones() {
     let waves = vec![wave(100, NOW), wave(10_000, NOW + 3 * DAY)];
     yard.publish(&yard.request("1.0.0")).unwrap();
     yard.now += DAY;
-    let request = Request { waves: Some(waves), minimum: Some(version("1.0.0")), ..yard.request("2.0.0") };
+    let request =
+        Request { waves: Waves::Dates(waves), minimum: Some(version("1.0.0")), ..yard.request("2.0.0") };
     yard.publish(&request).unwrap();
     let mut text = String::new();
     for (name, bytes) in yard.files() {
@@ -77,10 +78,10 @@ fn a_published_release_is_believed_by_a_machine_to_its_last_byte() {
 #[test]
 fn publishing_the_same_again_writes_nothing() {
     let yard = Yard::open();
-    let request = Request { waves: Some(vec![wave(500, NOW)]), ..yard.request("1.0.0") };
+    let request = Request { waves: Waves::Dates(vec![wave(500, NOW)]), ..yard.request("1.0.0") };
     yard.publish(&request).unwrap();
     let before = yard.files();
-    let again = yard.publish(&Request { waves: None, ..request.clone() }).unwrap();
+    let again = yard.publish(&Request { waves: Waves::Unsaid, ..request.clone() }).unwrap();
     assert_eq!((again.timestamp, again.written.len()), (1, 0));
     assert_eq!(yard.publish(&request).unwrap().written.len(), 0);
     assert!(yard.files() == before);
@@ -96,7 +97,7 @@ fn two_architectures_appear_at_once_and_two_channels_have_different_orders() {
     let bundles = [Arch::X86_64, Arch::Aarch64].map(|arch| yard.bundle_for("1.0.0", 0, arch));
     let both = Request { bundles: bundles.to_vec(), ..yard.request("1.0.0") };
     assert_eq!(yard.publish(&both).unwrap().timestamp, 1);
-    promote(&yard.ctx, yard.place(), ("stable", "late", &Which::default()), (None, NOW)).unwrap();
+    promote(&yard.ctx, yard.place(), ("stable", "late", &Which::default()), (&Waves::Unsaid, NOW)).unwrap();
     let shown = channel::show(&yard.repository).unwrap();
     let rollouts: Vec<_> = shown.state.channels.values().flatten().collect();
     assert_eq!(rollouts.len(), 4);

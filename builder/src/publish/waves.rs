@@ -4,8 +4,48 @@ use crate::error::{Error, Kind, Result};
 use coracle_rollout::{Wave, document::WAVES_MAX, place::EVERYBODY};
 use coracle_trust::date;
 
+/// Who takes a release when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waves {
+    /// Nothing is said: a new release is for everybody at once, one that is there keeps its waves.
+    Unsaid,
+    /// These, whatever was said before.
+    Dates(Vec<Wave>),
+    /// These, reckoned from now: a release that is there with the same shares has begun already, and keeps its dates.
+    FromNow(Vec<Wave>),
+}
+
+impl Waves {
+    /// For a release that is new in a channel.
+    pub(crate) fn first(&self) -> Vec<Wave> {
+        match self {
+            Self::Unsaid => Vec::new(),
+            Self::Dates(waves) | Self::FromNow(waves) => waves.clone(),
+        }
+    }
+
+    /// For a release that is there with these.
+    pub(crate) fn after(&self, known: &[Wave]) -> Vec<Wave> {
+        let shares = |waves: &[Wave]| waves.iter().map(|wave| wave.share).collect::<Vec<_>>();
+        match self {
+            Self::Dates(waves) => waves.clone(),
+            Self::FromNow(waves) if shares(waves) != shares(known) => waves.clone(),
+            Self::Unsaid | Self::FromNow(_) => known.to_vec(),
+        }
+    }
+}
+
 /// Waves such as `10%@2026-12-01T06:00:00Z`, `50%@+3d` and `100%@now`, in a run that begins at `now`.
-pub fn waves(texts: &[String], now: u64) -> Result<Vec<Wave>> {
+pub fn waves(texts: &[String], now: u64) -> Result<Waves> {
+    if texts.is_empty() {
+        return Ok(Waves::Unsaid);
+    }
+    let dated = texts.iter().all(|text| text.ends_with('Z'));
+    let waves = read_all(texts, now)?;
+    Ok(if dated { Waves::Dates(waves) } else { Waves::FromNow(waves) })
+}
+
+fn read_all(texts: &[String], now: u64) -> Result<Vec<Wave>> {
     let read = |text: &String| wave(text, now).ok_or_else(|| unreadable(text));
     let waves = texts.iter().map(read).collect::<Result<Vec<_>>>()?;
     if waves.len() > WAVES_MAX {
@@ -80,7 +120,7 @@ mod tests {
 
     fn read(texts: &[&str]) -> Result<Vec<(u16, u64)>> {
         let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
-        Ok(waves(&texts, 1_000_000)?.iter().map(|wave| (wave.share, wave.start)).collect())
+        Ok(read_all(&texts, 1_000_000)?.iter().map(|wave| (wave.share, wave.start)).collect())
     }
 
     #[test]
@@ -120,5 +160,18 @@ mod tests {
         for bad in [["2%@now", "1%@now"], ["1%@now", "1%@+1d"], ["1%@+1d", "2%@now"]] {
             assert!(read(&bad).unwrap_err().to_string().contains("does not follow"), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn waves_that_are_reckoned_from_now_do_not_move_when_they_are_said_again() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let begun = waves(&texts(&["1%@now", "100%@+1d"]), 1000).unwrap().first();
+        let again = waves(&texts(&["1%@now", "100%@+1d"]), 5000).unwrap();
+        assert_eq!(again.after(&begun), begun);
+        let faster = waves(&texts(&["100%@now"]), 5000).unwrap();
+        assert_eq!(faster.after(&begun), [Wave { share: 10_000, start: 5000 }]);
+        let dated = waves(&texts(&["1%@1970-01-01T00:00:09Z"]), 5000).unwrap();
+        assert_eq!(dated.after(&begun), [Wave { share: 100, start: 9 }]);
+        assert_eq!(waves(&[], 5000).unwrap().after(&begun), begun);
     }
 }

@@ -5,12 +5,14 @@ use coracle::files::replace;
 use serde_json::Value;
 use std::{env, fs, path::Path};
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 15] = [
     "build",
     "run",
     "lock",
     "vendor",
     "keys",
+    "publish",
+    "channel",
     "sign",
     "inspect",
     "verify",

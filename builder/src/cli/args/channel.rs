@@ -137,6 +137,7 @@ pub enum ChannelAction {
         repo: PathBuf,
     },
     /// Offer the release of one channel in another one
+    #[command(disable_version_flag = true)]
     Promote {
         /// The channel that has it
         #[arg(value_name = "FROM", value_parser = channel)]
@@ -155,10 +156,13 @@ pub enum ChannelAction {
         place: Place,
     },
     /// Stop a release from being taken, for now
+    #[command(disable_version_flag = true)]
     Pause(Steer),
     /// Let a paused release be taken again
+    #[command(disable_version_flag = true)]
     Resume(Steer),
     /// Never offer a release again
+    #[command(disable_version_flag = true)]
     Withdraw {
         /// Which release
         #[command(flatten)]

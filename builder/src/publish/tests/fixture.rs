@@ -1,6 +1,6 @@
 //! A small repository with keys that are the same in every run, and bundles to publish.
 
-use super::super::{Changed, Repository, Request, Signing, publish};
+use super::super::{Changed, Repository, Request, Signing, Waves, publish};
 use crate::{
     bundle::fixture::{Recipe, bundle},
     cache::Cache,
@@ -134,7 +134,7 @@ pub(crate) fn request(bundle: PathBuf) -> Request {
     Request {
         bundles: vec![bundle],
         channel: "stable".to_owned(),
-        waves: None,
+        waves: Waves::Unsaid,
         minimum: None,
         replaces: None,
         channel_key: None,

@@ -52,7 +52,10 @@ fn a_withdrawn_release_does_not_come_back() {
         refused(steer(&yard.ctx, yard.place(), ("stable", &which, turn), NOW), "was withdrawn");
     }
     let which = Which { version: Some(version("2.0.0")), ..Which::default() };
-    refused(promote(&yard.ctx, yard.place(), ("stable", "late", &which), (None, NOW)), "not promoted");
+    refused(
+        promote(&yard.ctx, yard.place(), ("stable", "late", &which), (&Waves::Unsaid, NOW)),
+        "not promoted",
+    );
 }
 
 #[test]

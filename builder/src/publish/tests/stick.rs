@@ -50,7 +50,7 @@ fn a_stick_has_what_a_channel_needs_and_bundles_begin_on_whole_blocks() {
     let stick = yard.dir.path().join("stick.img");
     yard.publish(&yard.request("1.0.0")).unwrap();
     yard.publish(&yard.request("2.0.0")).unwrap();
-    promote(&yard.ctx, yard.place(), ("stable", "late", &Which::default()), (None, NOW)).unwrap();
+    promote(&yard.ctx, yard.place(), ("stable", "late", &Which::default()), (&Waves::Unsaid, NOW)).unwrap();
     let third =
         Request { minimum: Some(version("2.0.0")), usb: Some(stick.clone()), ..yard.request("3.0.0") };
     yard.publish(&third).unwrap();
