@@ -365,7 +365,15 @@ fn a_release_that_the_spare_slot_holds_already_is_compared_and_armed_without_a_f
     let (effects, end) = run(dropped(), Ask::Apply, &offer(), content(3));
     let floors = Floors { root_version: 2, released: 1_700_000_000, ..Floors::default() };
     let arm = Effect::Change(Change::Arm(Slot::B, floors));
-    let expected = [Effect::Verify, Effect::ReadIndex, Effect::Compare, Effect::Survey, arm, Effect::Tell];
+    let expected = [
+        Effect::Verify,
+        Effect::ReadIndex,
+        Effect::Compare,
+        Effect::Survey,
+        Effect::Recheck,
+        arm,
+        Effect::Tell,
+    ];
     assert_eq!(effects, expected);
     assert!(matches!(end, State::Done(_)));
     let other_epoch = Offer { epoch: 7, ..offer() };

@@ -197,11 +197,11 @@ impl Payload {
     }
 }
 
-fn key(seed: u8) -> SigningKey {
+pub(crate) fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
 }
 
-fn sign(signed: &[u8], key: &SigningKey) -> Vec<u8> {
+pub(crate) fn sign(signed: &[u8], key: &SigningKey) -> Vec<u8> {
     publish::document(signed, &[(key.verifying_key().to_bytes(), key.sign(signed).to_bytes())])
 }
 

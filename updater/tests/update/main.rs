@@ -5,6 +5,8 @@ mod apply;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod channels;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod memory;
@@ -15,5 +17,7 @@ mod power_cuts;
 mod server;
 #[cfg(test)]
 mod servers;
+#[cfg(test)]
+mod shop;
 #[cfg(test)]
 mod tampering;
