@@ -2,6 +2,7 @@
 
 use super::Image;
 use super::text::{harmless, moment, table};
+use crate::channel::status as channel;
 use crate::error::Result;
 use crate::executor::{Executor, version_text};
 use crate::report::{Object, Report, Style, hex, short};
@@ -43,6 +44,7 @@ struct View<'a> {
     versions: [String; 2],
     words: Option<LastWords>,
     state: StatePartition,
+    channel: Option<channel::Status>,
 }
 
 /// Shows it.
@@ -58,7 +60,16 @@ pub(super) fn show(
     // A disk that cannot be read here could not be read above either.
     let words = executor.words()?;
     let running = executor.running();
-    let view = View { image, record, unreadable, running, versions, words, state };
+    let channel = image.update.channel.as_ref().map(|configured| {
+        channel::Status::load(Path::new(channel::PATH)).unwrap_or_else(|| channel::Status {
+            channel: configured.name.clone(),
+            place: configured.url.clone(),
+            state: "not-looked".to_owned(),
+            why: "nobody has looked since the machine was started".to_owned(),
+            ..channel::Status::default()
+        })
+    });
+    let view = View { image, record, unreadable, running, versions, words, state, channel };
     match report.style() {
         Style::Human => report.data(&view.text()),
         Style::Json => report.data(&view.object().line()),
@@ -125,6 +136,9 @@ impl View<'_> {
             let text = format!("{broken}has passed over the armed release {} times", record.misses());
             rows.push(("selector", text));
         }
+        if let Some(channel) = &self.channel {
+            rows.extend(channel_rows(channel));
+        }
         for (release, verdict) in record.all_blocked() {
             rows.push(("failed", format!("release {} ({verdict})", short(&release))));
         }
@@ -176,6 +190,7 @@ impl View<'_> {
             .objects("failed", blocked)
             .object("last_words", self.words.as_ref().map(words_object))
             .flag("state_mounted", self.state == StatePartition::Mounted)
+            .object("channel", self.channel.as_ref().map(channel_object))
     }
 
     fn slot_object(&self, slot: Slot) -> Object {
@@ -196,6 +211,34 @@ impl View<'_> {
             .text("version", &self.versions[slot.index()])
             .text("release", &hex(&release))
     }
+}
+
+/// What the last look at the channel came to.
+fn channel_rows(channel: &channel::Status) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("channel", format!("{} of {}", harmless(&channel.channel), harmless(&channel.place))),
+        ("offers", format!("{}: {}", harmless(&channel.state), harmless(&channel.why))),
+    ];
+    if channel.opens > 0 {
+        rows.push(("goes on", moment(channel.opens)));
+    }
+    if channel.looked > 0 {
+        let signed = if channel.issued > 0 { moment(channel.issued) } else { "-".to_owned() };
+        rows.push(("last look", format!("{}, signed {signed}", moment(channel.looked))));
+    }
+    rows
+}
+
+fn channel_object(channel: &channel::Status) -> Object {
+    Object::part()
+        .text("name", &channel.channel)
+        .text("place", &channel.place)
+        .text("state", &channel.state)
+        .text("version", &channel.version)
+        .text("why", &channel.why)
+        .number("opens", channel.opens)
+        .number("looked", channel.looked)
+        .number("issued", channel.issued)
 }
 
 fn words_text(words: &LastWords) -> String {
