@@ -1,7 +1,7 @@
 //! One test per attack that the specification names.
 
 use super::repository::{
-    CHANNEL, DOCUMENT, EXPIRES, Machine, Memory, NOW, Repository, rollback, sign, vouched,
+    CHANNEL, DOCUMENT, EXPIRES, Machine, Memory, NOW, Repository, Versions, rollback, sign, vouched,
 };
 use crate::{
     Role, TrustError,
@@ -94,6 +94,9 @@ fn rollback_of_the_timestamp_is_refused() {
     let before = machine.store.clone();
     assert_eq!(machine.refuses(&mut first), rollback("timestamp.json", 1, 2));
     assert_eq!(machine.store, before);
+    // Floors are not raised at every look: the store alone forbids it too.
+    machine.floors.timestamp_version = 1;
+    assert_eq!(machine.refuses(&mut first), rollback("timestamp.json", 1, 2));
 }
 
 #[test]
@@ -171,6 +174,8 @@ fn fast_forward_is_recovered_from_by_replacing_the_key() {
     // The owner replaces them.
     (repository.keys.timestamp, repository.keys.snapshot) = (vec![24], vec![23]);
     repository.publish_root(&[1]);
+    // Long before the date that the thief has stated.
+    repository.expires = NOW + 1000;
     repository.publish();
     for wiped in [false, true] {
         let mut machine = machine.clone();
@@ -229,10 +234,13 @@ fn freeze_an_old_timestamp_serves_until_it_expires() {
     machine.sees(&mut repository);
     machine.now = Some(NOW + 10);
     let why = TrustError::Expired { role: Role::Timestamp, expires: NOW + 10 };
-    assert_eq!(
-        machine.refuses(&mut repository),
-        ClientError::Untrusted { file: "timestamp.json".into(), why }
-    );
+    let expired = ClientError::Untrusted { file: "timestamp.json".into(), why };
+    assert_eq!(machine.refuses(&mut repository), expired);
+    // Nor is it believed for being new, or remembered.
+    machine.store = Memory::default();
+    machine.floors = Floors::default();
+    assert_eq!(machine.refuses(&mut repository), expired);
+    assert_eq!(machine.store, Memory::default());
 }
 
 #[test]
@@ -273,6 +281,46 @@ fn mix_and_match_documents_of_different_times_are_refused() {
 }
 
 #[test]
+fn freeze_the_document_of_a_channel_expires_whether_it_is_new_or_known() {
+    let mut repository = Repository::new();
+    repository.expires = NOW + 10;
+    repository.publish_channel();
+    repository.expires = EXPIRES;
+    repository.publish_snapshot();
+    repository.publish_timestamp();
+    let mut machine = Machine::new(&repository);
+    for (file, now, fine) in [
+        ("2.stable.json", NOW + 10, false),
+        ("2.stable.json", NOW + 9, true),
+        ("delegated.stable.json", NOW + 10, false),
+    ] {
+        machine.now = Some(now);
+        let mut trusted = machine.sees(&mut repository);
+        let found =
+            trusted.target(DOCUMENT, &mut repository, &mut machine.store).map(|found| found.is_some());
+        let why = TrustError::Expired { role: Role::Targets, expires: NOW + 10 };
+        let expired = ClientError::Untrusted { file: file.into(), why };
+        assert_eq!(found, if fine { Ok(true) } else { Err(expired) });
+    }
+}
+
+#[test]
+fn mix_and_match_another_document_of_the_same_version_is_refused() {
+    for file in ["1.snapshot.json", "1.targets.json", "1.stable.json"] {
+        let mut repository = Repository::new();
+        let mut other = Repository { expires: EXPIRES - 1, ..Repository::new() };
+        other.versions = Versions { root: 1, ..Versions::default() };
+        other.publish();
+        // Signed by the right keys, of the right version, and not what was vouched for.
+        repository.files.insert(file.into(), other.files[file].clone());
+        let mut machine = Machine::new(&repository);
+        let seen = machine.look(&mut repository);
+        let seen = seen.and_then(|mut it| it.target(DOCUMENT, &mut repository, &mut machine.store));
+        assert_eq!(seen, Err(ClientError::Mismatch(file.into())));
+    }
+}
+
+#[test]
 fn mix_and_match_a_version_other_than_the_listed_one_is_refused_without_digests_too() {
     let mut repository = Repository::new();
     let bytes = repository.files["1.targets.json"].clone();
@@ -289,6 +337,22 @@ fn mix_and_match_a_version_other_than_the_listed_one_is_refused_without_digests_
         repository.publish_timestamp();
         let seen = Machine::new(&repository).look(&mut repository).map(|_| ());
         assert_eq!(seen, if accepted { Ok(()) } else { Err(ClientError::Mismatch("2.targets.json".into())) });
+    }
+    // The same for the snapshot.
+    repository.files.insert("3.snapshot.json".into(), stripped(1));
+    for (version, accepted) in [(2, true), (3, false)] {
+        let signed = publish::timestamp(9, NOW, EXPIRES, &Listed::of(1, b"")).unwrap();
+        let text = String::from_utf8(signed).unwrap();
+        let (before, rest) = text.split_once("{\"snapshot.json\":").unwrap();
+        let after = rest.split_once("}},").unwrap().1;
+        let signed = format!("{before}{{\"snapshot.json\":{{\"version\":{version}}}}},{after}");
+        repository.files.insert("2.snapshot.json".into(), stripped(1));
+        repository.files.insert("timestamp.json".into(), sign(signed.as_bytes(), &[4]));
+        let seen = Machine::new(&repository).look(&mut repository).map(|_| ());
+        assert_eq!(
+            seen,
+            if accepted { Ok(()) } else { Err(ClientError::Mismatch("3.snapshot.json".into())) }
+        );
     }
 }
 

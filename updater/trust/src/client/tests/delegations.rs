@@ -92,6 +92,16 @@ fn roles_are_asked_depth_first_in_the_order_in_which_they_are_stated() {
 }
 
 #[test]
+fn roles_that_delegate_in_a_circle_are_asked_once() {
+    let mut repository = repository(&[
+        ("targets", document(&[("A", 50, "*", false)], &[], 2)),
+        ("A", document(&[("B", 51, "*", false)], &[], 50)),
+        ("B", document(&[("A", 50, "*", false)], &[], 51)),
+    ]);
+    assert_eq!(search(&mut repository, "x"), (Ok(None), ["A", "B"].map(str::to_owned).to_vec()));
+}
+
+#[test]
 fn after_a_terminating_role_nobody_else_is_asked() {
     let mut repository = repository(&[
         ("targets", document(&[("A", 50, "*", false), ("B", 51, "*", false)], &[], 2)),
