@@ -14,6 +14,7 @@ mod packages;
 mod rollout;
 mod scratch;
 mod seal;
+mod stick;
 mod update;
 mod wire;
 
@@ -51,6 +52,7 @@ pub const ALL: &[Parser] = &[
     Parser { name: "channel", parse: channel::channel, seeds: channel::channel_seeds },
     Parser { name: "rollout", parse: rollout::rollout, seeds: rollout::rollout_seeds },
     Parser { name: "window", parse: rollout::window, seeds: rollout::window_seeds },
+    Parser { name: "stick", parse: stick::stick, seeds: stick::stick_seeds },
     Parser { name: "dhcp", parse: wire::dhcp, seeds: wire::dhcp_seeds },
     Parser { name: "sntp", parse: wire::sntp, seeds: wire::sntp_seeds },
     Parser { name: "netlink", parse: wire::netlink, seeds: wire::netlink_seeds },

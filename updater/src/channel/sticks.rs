@@ -59,7 +59,7 @@ impl AsFd for Events {
 }
 
 /// The disk that a message of the kernel speaks of: `action@path`, then `KEY=value`, each ended by a NUL.
-fn disk(message: &[u8]) -> Option<String> {
+pub fn disk(message: &[u8]) -> Option<String> {
     let mut fields = message.split(|byte| *byte == 0).map(|field| str::from_utf8(field).unwrap_or_default());
     let (action, _) = fields.next()?.split_once('@')?;
     let (mut is_block, mut is_disk, mut name) = (false, false, None);
