@@ -18,7 +18,6 @@ use coracle_update::{
     fetch::stream::{Patience, Stream, agent},
     source::{SourceError, encoded},
 };
-use sha2::{Digest as _, Sha256};
 use std::{
     fs,
     io::{self, Write as _},
@@ -72,8 +71,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::Init { root } => init(&cli, root),
-        Command::Refresh => Client::of(&cli).and_then(|mut client| client.refresh().map(drop)),
-        Command::Download => Client::of(&cli).and_then(|mut client| client.download()),
+        Command::Refresh => Client::of(&cli).refresh().map(drop),
+        Command::Download => Client::of(&cli).download(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -108,9 +107,9 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    fn of(cli: &'a Cli) -> Result<Self> {
+    fn of(cli: &'a Cli) -> Self {
         let store = Store::new(&machine(cli).join("store"));
-        Ok(Self { cli, store: Shown { store, directory: cli.metadata_dir.clone() } })
+        Self { cli, store: Shown { store, directory: cli.metadata_dir.clone() } }
     }
 
     fn metadata(&self) -> Directory {
@@ -146,7 +145,7 @@ impl<'a> Client<'a> {
 
     /// The path is the signer's: files here are named by its digest.
     fn save(&self, target: &Target, directory: &Path) -> Result<()> {
-        let name: String = Sha256::digest(&target.path).iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = coracle::digest::Digest::of(target.path.as_bytes()).to_string();
         let file = directory.join(name);
         let known = read(&file, TARGET_BYTES_MAX);
         if known.is_ok_and(|bytes| target.is(&bytes)) {
