@@ -78,14 +78,13 @@ fn apply_well(executor: &Executor, payload: &Payload) {
 }
 
 #[test]
-fn a_lower_epoch_is_refused_after_a_higher_one_was_accepted() {
+fn a_lower_epoch_is_refused_after_a_higher_one_was_committed() {
     let executor = shipped("1.0");
-    apply_well(&executor, &Payload { epoch: 2, ..Payload::new("2.0") });
     let disk = executor.disk();
     let table = disk.read_table().unwrap();
     let others = coracle_block::meta::Others::Wait;
     coracle_block::meta::change(disk, &table, None, others, |record| {
-        record.fail(Slot::B, coracle_slots::Verdict::Panic)
+        Ok(record.raise_floors(coracle_slots::Floors { epoch: 2, ..coracle_slots::Floors::default() }))
     })
     .unwrap();
     let lower = Payload { epoch: 1, ..Payload::new("3.0") };

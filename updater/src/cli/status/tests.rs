@@ -149,7 +149,7 @@ fn the_object_has_everything_on_one_line() {
         r#"{"slot":"B","state":"trial","starts":1,"verdict":null,"version":"2.0.0","release":"B2"}],"#,
         r#""next_slot":"B","next_reason":"on trial","hold":false,"misses":0,"selector_broken":false,"#,
         r#""floors":{"version":"1.0.0","epoch":0,"root_version":0,"released":0},"failed":[],"#,
-        r#""last_words":null,"state_mounted":true}"#,
+        r#""last_words":null,"state_mounted":true,"channel":null}"#,
         "\n"
     );
     let expected = expected.replace("A1", &hex(&OURS)).replace("B2", &hex(&THEIRS));
