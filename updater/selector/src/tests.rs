@@ -152,7 +152,8 @@ fn trial() -> Record {
 
 #[test]
 fn the_shipped_slot_is_started_without_a_write() {
-    let mut machine = Machine::new(Some(Record::shipped([1; 32], 1, 0)), Some(b"one"), None).liking(&[b"one"]);
+    let mut machine =
+        Machine::new(Some(Record::shipped([1; 32], 1, 0)), Some(b"one"), None).liking(&[b"one"]);
     machine.boot();
     assert_eq!(machine.started, [b"one"]);
     assert_eq!(machine.disk.writes, 0);
