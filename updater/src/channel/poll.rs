@@ -9,6 +9,7 @@ use crate::engine::Ask;
 use crate::error::{Error, Kind, Result};
 use crate::executor::{Observer, Settings, Vouching};
 use crate::gate::now_ms;
+use crate::source::Source;
 use coracle_format::version::Version;
 use coracle_rollout::windows::{Opening, Windows};
 use coracle_rollout::{Decision, Reason, Times, Wait, Waves};
@@ -85,23 +86,33 @@ impl Poll<'_> {
             return Ok(Outcome::Nothing);
         }
         let mut source = repository.bundle(&offer.file, offer.bytes)?;
-        if !self.is_staged(offer)? {
+        let issued_ms = status.issued_ms;
+        let now = || self.time_for_windows(seen.signed, begun, issued_ms);
+        let closed = || self.closed(now());
+        if closed().is_some() && !self.is_staged(offer)? {
             let never = || Ok(Ok(()));
             let settings = Settings { vouching: Vouching::Channel(&offer.verified, &never), ..self.settings };
             self.viewer.executor.update(Ask::Stage, &mut *source, &settings, observer)?;
         }
-        "staged".clone_into(&mut status.state);
-        // Writing the slot has taken its time.
-        let now = self.time_for_windows(seen.signed, begun, status.issued_ms);
-        if let (Heed::Windows, Opening::Closed { opens, lasts }) = (self.heed, self.windows.at(now)) {
-            status.opens = opens;
-            "it is in the spare slot and waits for a window".clone_into(&mut status.why);
-            return Ok(Outcome::Staged { opens: opens.saturating_sub(now), lasts });
+        // Writing the slot has taken its time: what was closed may be open.
+        if closed().is_none() && self.arm(offer, (repository, store), (source, observer), &closed)? {
+            "armed".clone_into(&mut status.state);
+            "the next boot is its trial".clone_into(&mut status.why);
+            return Ok(Outcome::Armed);
         }
-        self.arm(offer, (repository, store), source, observer)?;
-        "armed".clone_into(&mut status.state);
-        "the next boot is its trial".clone_into(&mut status.why);
-        Ok(Outcome::Armed)
+        let (opens, lasts) = closed().unwrap_or_else(|| (now(), 1));
+        "staged".clone_into(&mut status.state);
+        status.opens = opens;
+        "it is in the spare slot and waits for a window".clone_into(&mut status.why);
+        Ok(Outcome::Staged { opens: opens.saturating_sub(now()), lasts })
+    }
+
+    /// When the next window opens, and how long it lasts, if it is in none and windows count.
+    fn closed(&self, now: u64) -> Option<(u64, u64)> {
+        match (self.heed, self.windows.at(now)) {
+            (Heed::Windows, Opening::Closed { opens, lasts }) => Some((opens, lasts)),
+            (Heed::Windows, Opening::Open) | (Heed::Nothing, _) => None,
+        }
     }
 
     /// Now, as windows have it: by the clock as it was when the look began, or by the signed date and when that was first
@@ -119,24 +130,31 @@ impl Poll<'_> {
         Ok(record.state(spare) == SlotState::Written && record.release(spare) == offer.release)
     }
 
-    /// Arms it, if it is still offered at that moment. What the slot holds is compared with what was signed before.
+    /// Writes it, unless the slot holds it already: then that is compared with what was signed. Arms it if it is still
+    /// offered at that moment; `false` if the window has closed before.
     fn arm(
         &self,
         offer: &Offered,
         (repository, store): (&mut dyn Repository, &mut Store),
-        mut source: Box<dyn crate::source::Source>,
-        observer: &mut dyn Observer,
-    ) -> Result<()> {
+        (mut source, observer): (Box<dyn Source>, &mut dyn Observer),
+        closed: &dyn Fn() -> Option<(u64, u64)>,
+    ) -> Result<bool> {
         let asked = RefCell::new((repository, store));
         let recheck = || {
+            if closed().is_some() {
+                return Ok(Err("its window has closed".to_owned()));
+            }
             let mut asked = asked.borrow_mut();
             let (repository, store) = &mut *asked;
             let seen = self.viewer.look(&mut **repository, store)?;
             Ok(still_offered(&seen, offer))
         };
         let settings = Settings { vouching: Vouching::Channel(&offer.verified, &recheck), ..self.settings };
-        self.viewer.executor.update(Ask::Apply, &mut *source, &settings, observer)?;
-        Ok(())
+        match self.viewer.executor.update(Ask::Apply, &mut *source, &settings, observer) {
+            Ok(_) => Ok(true),
+            Err(_) if closed().is_some() && self.is_staged(offer)? => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -116,6 +116,8 @@ fn shop() -> Shop {
 fn what_the_channel_offers_is_written_and_armed() {
     let (mut machine, web) = (Machine::new(), Web::serve(shop().publish()));
     assert_eq!(machine.poll(&web).unwrap(), Outcome::Armed);
+    let bundles = web.take_asked().0.into_iter().filter(|asked| asked.contains(".bundle")).count();
+    assert_eq!(bundles, 1, "the bundle is fetched once");
     assert_eq!(verified(machine.executor.disk(), Slot::B), Some(new().release()));
     assert_eq!((machine.spare(), machine.status.version.as_str()), (ARMED, "2.0.0"));
     let floors = machine.executor.record().unwrap().floors();
