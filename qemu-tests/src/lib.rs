@@ -4,6 +4,7 @@
 //! `target/qemu-tests/<image>/<test>.log`.
 
 pub mod campaign;
+mod channel;
 pub mod conformance;
 pub mod fleet;
 mod guest;
@@ -21,11 +22,12 @@ mod state;
 mod two_slots;
 pub mod voyage;
 
+pub use channel::Shop;
 pub use guest::{Guest, Setup};
 pub use http::get;
 pub use images::{context, image, image_from, image_of, scratch, workspace};
 pub use operator::Operator;
-pub use packages::{busybox, filesystem_tools, python_tuf};
+pub use packages::{busybox, filesystem_tools, nginx, python_tuf};
 pub use releases::{Release, Variant};
 pub use server::{Faults, Server};
 pub use spoil::Spoil;

@@ -45,6 +45,13 @@ pub fn filesystem_tools(ctx: &Context) -> Result<ToolRoot> {
     Ok(tools)
 }
 
+/// A web server.
+pub fn nginx(ctx: &Context) -> Result<ToolRoot> {
+    let packages = fetch(ctx, HostArch::current()?.debian(), &Request::closure_of(["nginx"]))?;
+    let (tools, _) = ToolRoot::of_packages(ctx, &packages, || Ok(()))?;
+    Ok(tools)
+}
+
 /// Python with python-tuf, the reference implementation of what signed metadata follows.
 pub fn python_tuf(ctx: &Context) -> Result<ToolRoot> {
     let wanted = ["python3-tuf", "python3-cryptography"];

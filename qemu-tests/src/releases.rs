@@ -22,6 +22,8 @@ pub struct Variant {
     pub deadline: &'static str,
     /// When it is kept.
     pub gate: &'static str,
+    /// Lines that `[update]` has beside those of every release.
+    pub update: &'static str,
     /// Tables that its manifest has beside those of every release.
     pub more: &'static str,
     /// Whose keys sign it, and whose root it carries.
@@ -31,7 +33,8 @@ pub struct Variant {
 impl Variant {
     /// A release with nothing special.
     pub const fn new(name: &'static str, version: &'static str, arch: Arch) -> Self {
-        Self { name, version, arch, deadline: "4 min", gate: "healthy", more: "", who: signing::Who::Us }
+        let (deadline, gate, who) = ("4 min", "healthy", signing::Who::Us);
+        Self { name, version, arch, deadline, gate, update: "", more: "", who }
     }
 
     /// Builds it.
@@ -52,6 +55,7 @@ impl Variant {
             ("@operator@", &operator.to_string_lossy()),
             ("@deadline@", self.deadline),
             ("@gate@", self.gate),
+            ("@update@", self.update),
             ("@more@", self.more),
         ] {
             ensure!(text.contains(place), "the manifest has no place for {place}");

@@ -24,7 +24,7 @@ pub enum Who {
 }
 
 /// The keys, made by the first test that needs them.
-fn keys(ctx: &Context, who: Who) -> Result<PathBuf> {
+pub(crate) fn keys(ctx: &Context, who: Who) -> Result<PathBuf> {
     let dir = scratch("keys")?.join(match who {
         Who::Us => "releases",
         Who::Stranger => "stranger",
