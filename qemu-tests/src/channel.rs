@@ -3,8 +3,9 @@
 use crate::{Release, context, nginx, scratch, signing};
 use anyhow::{Context as _, Result, bail};
 use coracle::{
+    channel,
     keys::{self, KeyDir},
-    publish::{Changed, Repository, Request, Signing, Waves, publish},
+    publish::{Anew, Changed, Repository, Request, Signing, Waves, publish, write_stick},
     tool::{Running, Tool},
 };
 use coracle_rollout::Wave;
@@ -18,17 +19,27 @@ use std::{
 /// How long nginx may take to listen.
 const START: Duration = Duration::from_secs(20);
 
-/// A publisher and a server. The server ends when this is dropped.
+/// The channel that machines follow.
+const CHANNEL: &str = "stable";
+
+/// A publisher, and a server if machines are to reach it. The server ends when this is dropped.
 #[derive(Debug)]
 pub struct Shop {
     repository: Repository,
     signing: Signing,
-    _server: Running,
+    server: Option<Running>,
 }
 
 impl Shop {
     /// An empty repository, behind a server on this port; `name` names its directory.
     pub fn open(name: &str, port: u16) -> Result<Self> {
+        let mut shop = Self::without_server(name)?;
+        shop.server = Some(serve(&scratch("channels")?.join(name), port)?);
+        Ok(shop)
+    }
+
+    /// An empty repository that nobody serves.
+    pub fn without_server(name: &str) -> Result<Self> {
         let ctx = context()?;
         let dir = scratch("channels")?.join(name);
         if dir.exists() {
@@ -36,24 +47,40 @@ impl Shop {
         }
         let repository = dir.join("repo");
         fs::create_dir_all(&repository).with_context(|| format!("cannot make {}", repository.display()))?;
-        let server = serve(&dir, port)?;
         let signing = Signing::new(KeyDir::new(signing::keys(&ctx, signing::Who::Us)?));
-        Ok(Self { repository: Repository::new(repository), signing, _server: server })
+        Ok(Self { repository: Repository::new(repository), signing, server: None })
     }
 
     /// Offers a release to every machine from this second on.
     pub fn publish(&self, release: &Release) -> Result<Changed> {
+        self.publish_from(release, keys::now())
+    }
+
+    /// Offers a release to every machine from that second on, as signed dates have it.
+    pub fn publish_from(&self, release: &Release, start: u64) -> Result<Changed> {
         let now = keys::now();
         let request = Request {
             bundles: vec![release.bundle.clone()],
-            channel: "stable".to_owned(),
-            waves: Waves::Dates(vec![Wave { share: 10_000, start: now }]),
+            channel: CHANNEL.to_owned(),
+            waves: Waves::Dates(vec![Wave { share: 10_000, start }]),
             minimum: None,
             replaces: None,
             channel_key: None,
             usb: None,
         };
         Ok(publish(&context()?, (&self.repository, &self.signing), &request, now)?)
+    }
+
+    /// Signs a new timestamp, with this date.
+    pub fn refresh(&self, date: u64) -> Result<Changed> {
+        Ok(channel::refresh(&context()?, (&self.repository, &self.signing), Anew::Dates, date)?)
+    }
+
+    /// The image of a stick with all of the channel.
+    pub fn stick(&self) -> Result<PathBuf> {
+        let image = self.repository.dir().with_file_name("stick.img");
+        write_stick(&context()?, &self.repository, CHANNEL, &image)?;
+        Ok(image)
     }
 }
 

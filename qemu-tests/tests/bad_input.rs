@@ -121,5 +121,7 @@ fn a_machine_whose_state_is_full_takes_an_update_and_says_what_it_cannot_keep() 
     ensure!(again.code == 3 && again.err.contains("waits for its trial"), "{again:?}");
     voyage.guest.scan("the container that goes on", |line| line.contains("ledger: record ").then_some(()))?;
     operator.reboot()?;
-    voyage.starts("B", "on trial")
+    voyage.starts("B", "on trial")?;
+    // What needs room fails beside it; the release is kept all the same.
+    voyage.guest.scan("the commit", |line| line.contains("coracle: phase=commit ok").then_some(()))
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::tests_outside_test_module, reason = "the whole crate is a test")]
 
 use anyhow::{Result, ensure};
-use coracle::machine::Firmware;
+use coracle::{keys, machine::Firmware};
 use coracle_format::slot::Arch;
 use coracle_qemu_tests::{Shop, Variant, Voyage};
 use std::time::Duration;
@@ -13,6 +13,8 @@ const PORT: u16 = 18_474;
 const UPDATE: &str = "url = \"http://10.0.2.2:18474/repo\"\npoll = \"1 min\"";
 /// A first look comes up to five minutes after the start, and a release takes its time to be written.
 const NEXT: Duration = Duration::from_mins(12);
+/// Seconds until the wave that the machine is in.
+const WAVE: u64 = 3600;
 const SICK: &str = r#"
 [[health]]
 name = "nobody-listens"
@@ -31,12 +33,16 @@ fn sees(voyage: &mut Voyage, text: &str) -> Result<()> {
 }
 
 #[test]
-#[ignore = "long: a machine that looks by itself takes its time, three times"]
+#[ignore = "long: a machine that looks by itself takes its time, four times"]
 fn a_machine_takes_what_its_channel_offers_leaves_what_is_bad_and_takes_the_next() -> Result<()> {
     let shop = Shop::open("left-to-itself", PORT)?;
-    shop.publish(&release("channel-v2", "2.0.0").build()?)?;
+    let wave = keys::now() + WAVE;
+    shop.publish_from(&release("channel-v2", "2.0.0").build()?, wave)?;
     let first = release("channel-v1", "1.0.0").build()?;
     let mut voyage = Voyage::begin_from(first, Firmware::Direct, "channel", |_, _| Ok(()))?;
+    sees(&mut voyage, "release 2.0.0 waits for its wave")?;
+    ensure!(voyage.slot("B")?.0 == "empty", "slot B was written before the wave");
+    shop.refresh(wave)?;
     sees(&mut voyage, "coracle: slot B (on trial)")?;
     voyage.guest.phase("commit")?;
     ensure!(voyage.slot("B")?.2 == "2.0.0", "slot B has {:?}", voyage.slot("B")?);
@@ -54,4 +60,21 @@ fn a_machine_takes_what_its_channel_offers_leaves_what_is_bad_and_takes_the_next
     voyage.guest.phase("commit")?;
     ensure!(voyage.slot("A")?.2 == "4.0.0", "slot A has {:?}", voyage.slot("A")?);
     Ok(())
+}
+
+#[test]
+fn a_machine_takes_what_a_stick_brings_and_no_server_is_asked() -> Result<()> {
+    let shop = Shop::without_server("on-a-stick")?;
+    shop.publish(&release("channel-v2", "2.0.0").build()?)?;
+    let first = release("channel-v1", "1.0.0").build()?;
+    let stick = shop.stick()?;
+    let mut voyage = Voyage::begin_from(first, Firmware::Direct, "stick", |_, setup| {
+        setup.second_disk = Some(stick);
+        Ok(())
+    })?;
+    sees(&mut voyage, "coracle: slot B (on trial)")?;
+    voyage.guest.phase("commit")?;
+    ensure!(voyage.slot("B")?.2 == "2.0.0", "slot B has {:?}", voyage.slot("B")?);
+    ensure!(voyage.slot("A")?.2 == "1.0.0", "slot A has {:?}", voyage.slot("A")?);
+    voyage.guest.scan("what was kept on state", |line| line.contains("ledger: record ").then_some(()))
 }

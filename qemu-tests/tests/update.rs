@@ -7,6 +7,7 @@ use coracle::{image::inspect::Disk, machine::Firmware};
 use coracle_format::{layout::Role, slot::Arch};
 use coracle_qemu_tests::{
     Variant, Voyage,
+    spoil::damage_root,
     voyage::{NEW, OLD},
 };
 use std::{fs::OpenOptions, os::unix::fs::FileExt as _};
@@ -119,4 +120,31 @@ fn a_machine_without_a_slot_that_can_be_started_says_why_and_waits_longer_each_t
     voyage.guest.line("coracle: waiting 10 s")?;
     voyage.guest.line("coracle: no slot can be started")?;
     voyage.guest.line("coracle: waiting 20 s").map(drop)
+}
+
+#[test]
+#[ignore = "long: one update, and four boots of damaged releases"]
+fn a_machine_whose_slots_are_both_damaged_says_so_backs_off_and_tries_again() -> Result<()> {
+    let mut voyage = Voyage::begin(DIRECT, Arch::X86_64, "both-damaged")?;
+    voyage.update(&new(Arch::X86_64).build()?)?;
+    voyage.starts("B", "on trial")?;
+    voyage.guest.phase("commit")?;
+    voyage.guest.vm().cut_power();
+    for slot in [Role::SlotA, Role::SlotB] {
+        damage_root(&voyage.disk(), slot)?;
+    }
+    voyage.cut_power()?;
+    voyage.starts("B", "last good")?;
+    voyage.guest.line("coracle: slot B is damaged, slot A is started next")?;
+    voyage.guest.line("coracle: slot A (")?;
+    voyage.guest.line("slot A is damaged and nothing else can be started: slot B is damaged")?;
+    for pause in [10, 20] {
+        voyage.cut_power()?;
+        for line in ["coracle: slot A is damaged", "coracle: slot B is damaged"] {
+            voyage.guest.line(line)?;
+        }
+        voyage.guest.line(&format!("coracle: waiting {pause} s"))?;
+        voyage.guest.line("root image is damaged: block")?;
+    }
+    Ok(())
 }

@@ -25,10 +25,10 @@ fn what_is_not_understood_ends_with_2_and_is_an_object_where_one_is_asked_for() 
     let (code, out, err) = run(&["bogus"]);
     assert_eq!((code, out.as_str()), (Some(2), ""));
     assert_eq!(err, "error: unknown command bogus\n\nhint: coracle-update --help lists the commands\n");
-    let (code, out, _) = run(&["--json", "apply"]);
+    let (code, out, _) = run(&["--json", "bogus"]);
     assert_eq!(code, Some(2));
     assert!(
-        out.starts_with(r#"{"v":0,"event":"error","kind":"usage","message":"apply needs a SOURCE"#),
+        out.starts_with(r#"{"v":0,"event":"error","kind":"usage","message":"unknown command bogus"#),
         "{out}"
     );
 }

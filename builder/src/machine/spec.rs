@@ -202,17 +202,19 @@ impl Spec {
         };
         if let Some(disk) = &self.disk {
             args.pair("-blockdev", raw("disk", disk));
-            let drive = if let Some(log) = &self.write_log {
+            // The log puts its own header in front of every write: one that was merged up to the host's limit of pieces
+            // would be over it then, and fail.
+            let (drive, merging) = if let Some(log) = &self.write_log {
                 args.joined("-blockdev", &["driver=file,node-name=log,filename=", &comma(log)]);
                 args.pair(
                     "-blockdev",
                     "driver=blklogwrites,node-name=logged,file=disk,log=log,log-append=on",
                 );
-                "logged"
+                ("logged", ",request-merging=off")
             } else {
-                "disk"
+                ("disk", "")
             };
-            args.pair("-device", format!("virtio-blk-pci,drive={drive},serial=coracle,bootindex=1"));
+            args.pair("-device", format!("virtio-blk-pci,drive={drive},serial=coracle,bootindex=1{merging}"));
         }
         if let Some(disk) = &self.second_disk {
             args.pair("-blockdev", raw("second", disk));
