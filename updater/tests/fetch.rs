@@ -12,6 +12,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Instant;
 
 /// What is copy: bytes whose place can be told.
 fn file(bytes: usize) -> Vec<u8> {
@@ -86,6 +87,31 @@ fn a_server_that_stalls_is_given_up() {
     let error = fetch(&server.url, 0).unwrap_err();
     assert!(why(&error).contains("cannot fetch http://127.0.0.1"), "{}", why(&error));
     assert!(error.hint.unwrap().contains("is kept"));
+}
+
+#[test]
+fn a_document_that_comes_byte_by_byte_is_given_up_when_its_time_is_over() {
+    let server = serve(|_, send| {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
+        let mut goes_on = send(head);
+        // Never silent for as long as a stall, and never done.
+        while goes_on {
+            thread::park_timeout(patience().stall / 20);
+            goes_on = send(b"x");
+        }
+    });
+    let agent = stream::agent(Clock::Unset, &patience()).unwrap();
+    let within = patience().stall * 2;
+    let stream = Stream::document(agent, &server.url, 1 << 20, patience()).within(within);
+    let (mut transfer, mut buffer, begun) = (stream.from(0), [0; 100], Instant::now());
+    let error = loop {
+        match transfer.read(&mut buffer) {
+            Ok(read) => assert!(read > 0, "the document has ended"),
+            Err(error) => break error,
+        }
+    };
+    assert!(why(&error).contains("the server is too slow"), "{}", why(&error));
+    assert!(begun.elapsed() >= within);
 }
 
 #[test]
