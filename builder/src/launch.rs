@@ -51,6 +51,8 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// A second disk.
     pub second_disk: Option<PathBuf>,
+    /// Whether a disk can be plugged in while it runs.
+    pub has_port: bool,
     /// Where every write and flush of the disk is recorded.
     pub write_log: Option<PathBuf>,
     /// The unix socket behind the machine's control port.
@@ -75,6 +77,7 @@ impl Options {
             watchdog: WATCHDOG,
             dir: None,
             second_disk: None,
+            has_port: false,
             write_log: None,
             control: None,
             more: Vec::new(),
@@ -159,6 +162,7 @@ pub fn reuse(ctx: &Context, tools: &ToolRoot, image: &Built, options: &Options, 
     Ok(Spec {
         disk: Some(disk.to_owned()),
         second_disk: options.second_disk.clone(),
+        has_port: options.has_port,
         write_log: options.write_log.clone(),
         control: options.control.clone(),
         forwards: options.forwards.clone(),
@@ -175,6 +179,7 @@ fn machine(image: &Built, options: &Options, boot: Boot) -> Spec {
         boot,
         disk: None,
         second_disk: None,
+        has_port: false,
         write_log: None,
         control: None,
         memory_mib: options.memory_mib,

@@ -36,6 +36,8 @@ pub struct Setup {
     pub write_log: Option<PathBuf>,
     /// A second disk.
     pub second_disk: Option<PathBuf>,
+    /// Whether a disk can be plugged in while it runs.
+    pub has_port: bool,
     /// Added to the kernel's command line of a machine that starts directly.
     pub cmdline: String,
     /// How long the host waits for the watchdog of a machine that starts directly.
@@ -61,6 +63,7 @@ impl Setup {
             outside: Outside::Isolated,
             write_log: None,
             second_disk: None,
+            has_port: false,
             cmdline: String::new(),
             watchdog: launch::WATCHDOG,
             log: None,
@@ -94,6 +97,7 @@ impl Guest {
         options.outside = setup.outside;
         options.write_log.clone_from(&setup.write_log);
         options.second_disk.clone_from(&setup.second_disk);
+        options.has_port = setup.has_port;
         options.cmdline.clone_from(&setup.cmdline);
         options.watchdog = setup.watchdog;
         options.dir.clone_from(&setup.dir);

@@ -63,15 +63,17 @@ fn a_machine_takes_what_its_channel_offers_leaves_what_is_bad_and_takes_the_next
 }
 
 #[test]
-fn a_machine_takes_what_a_stick_brings_and_no_server_is_asked() -> Result<()> {
+fn a_machine_takes_what_a_stick_brings_that_is_plugged_in_and_asks_no_server() -> Result<()> {
     let shop = Shop::without_server("on-a-stick")?;
     shop.publish(&release("channel-v2", "2.0.0").build()?)?;
     let first = release("channel-v1", "1.0.0").build()?;
-    let stick = shop.stick()?;
     let mut voyage = Voyage::begin_from(first, Firmware::Direct, "stick", |_, setup| {
-        setup.second_disk = Some(stick);
+        setup.has_port = true;
         Ok(())
     })?;
+    // The service that listens was there before.
+    voyage.guest.phase("boot")?;
+    voyage.guest.vm().qmp()?.plug(&shop.stick()?)?;
     sees(&mut voyage, "coracle: slot B (on trial)")?;
     voyage.guest.phase("commit")?;
     ensure!(voyage.slot("B")?.2 == "2.0.0", "slot B has {:?}", voyage.slot("B")?);

@@ -1,5 +1,6 @@
 //! QEMU's machine protocol, as far as a power button needs it.
 
+use super::spec::PORT;
 use crate::error::{Doing as _, Error, Kind, Result};
 use serde_json::{Value, json};
 use std::{
@@ -69,6 +70,15 @@ impl Qmp {
     /// Presses the reset button.
     pub fn reset(&mut self) -> Result<()> {
         self.execute("system_reset", &json!({})).map(drop)
+    }
+
+    /// Plugs a raw disk into the free port of a machine that has one. It is only read.
+    pub fn plug(&mut self, disk: &Path) -> Result<()> {
+        let file = json!({"driver": "file", "filename": disk});
+        let node = json!({"driver": "raw", "node-name": "plugged", "read-only": true, "file": file});
+        self.execute("blockdev-add", &node)?;
+        let device = json!({"driver": "virtio-blk-pci", "id": "plugged", "drive": "plugged", "bus": PORT});
+        self.execute("device_add", &device).map(drop)
     }
 
     /// Ends QEMU.

@@ -11,6 +11,9 @@ use std::{
     time::Duration,
 };
 
+/// The port that disks are plugged into.
+pub(super) const PORT: &str = "free-port";
+
 /// How a machine starts what is on its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firmware {
@@ -120,6 +123,8 @@ pub struct Spec {
     pub disk: Option<PathBuf>,
     /// A second raw disk, behind the first.
     pub second_disk: Option<PathBuf>,
+    /// Whether a disk can be plugged in while it runs: [`crate::machine::qmp::Qmp::plug`].
+    pub has_port: bool,
     /// Where every write and flush of the disk is recorded (`blklogwrites`); what was there is gone.
     pub write_log: Option<PathBuf>,
     /// The unix socket behind the machine's control port; QEMU listens there.
@@ -219,6 +224,9 @@ impl Spec {
         if let Some(disk) = &self.second_disk {
             args.pair("-blockdev", raw("second", disk));
             args.pair("-device", "virtio-blk-pci,drive=second,serial=second");
+        }
+        if self.has_port {
+            args.pair("-device", format!("pcie-root-port,id={PORT},chassis=1"));
         }
     }
 
@@ -347,6 +355,7 @@ mod tests {
             }),
             disk: Some("/out,1/disk.raw".into()),
             second_disk: None,
+            has_port: false,
             write_log: None,
             control: None,
             memory_mib: 512,
