@@ -39,7 +39,7 @@ use std::{
 /// The file beside `disk.raw`.
 pub const FILE_NAME: &str = "update.bundle";
 /// Changes whenever the same disk would give other frames.
-const STEPS_VERSION: &[u8] = b"coracle bundle steps 1";
+const STEPS_VERSION: &[u8] = b"coracle bundle steps 2";
 /// How long the targets metadata of a bundle is good for a machine that knows the time, from the date of the release.
 /// It bounds when an update may start, nothing else.
 const LIFETIME_SECONDS: u64 = 10 * 366 * 86_400;

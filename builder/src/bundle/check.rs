@@ -126,6 +126,14 @@ impl Opened {
     }
 
     fn unpack(&mut self, number: usize, frame: &Frame) -> Result<Vec<u8>> {
+        let plain = self.unpack_stored(number, frame)?;
+        if Sha256::digest(&plain)[..] == frame.plain_sha256 {
+            return Ok(plain);
+        }
+        Err(self.damaged(&format!("frame {number} does not match its digest when unpacked")))
+    }
+
+    fn unpack_stored(&mut self, number: usize, frame: &Frame) -> Result<Vec<u8>> {
         let plain = usize::try_from(frame.plain).unwrap_or(0);
         if frame.encoding == Encoding::Zeros {
             return Ok(vec![0; plain]);

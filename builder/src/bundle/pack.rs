@@ -115,10 +115,12 @@ fn frame(file: &File, path: &Path, place: Place, at: u64) -> Result<Packed> {
     let plain = u32::try_from(bytes).unwrap_or(FRAME_BYTES_MAX);
     let mut data = vec![0; usize::try_from(plain).unwrap_or(0)];
     file.read_exact_at(&mut data, place.range.offset.saturating_add(at)).doing("read", path)?;
+    let plain_sha256 = Digest::of(&data).0;
     let (encoding, stored) = encode(data)?;
     let sha256 = if encoding == Encoding::Zeros { [0; 32] } else { Digest::of(&stored).0 };
     let length = u32::try_from(stored.len()).unwrap_or(u32::MAX);
-    let frame = Frame { part: place.part, offset: at, plain, stored: length, encoding, sha256 };
+    let part = place.part;
+    let frame = Frame { part, offset: at, plain, stored: length, encoding, sha256, plain_sha256 };
     Ok(Packed { frame, stored })
 }
 

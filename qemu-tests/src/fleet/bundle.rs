@@ -69,8 +69,8 @@ fn root_hash(image: &[u8]) -> [u8; 32] {
 
 fn frame(part: Part, bytes: &[u8]) -> Result<Frame> {
     let plain = u32::try_from(bytes.len())?;
-    let sha256 = Sha256::digest(bytes).into();
-    Ok(Frame { part, offset: 0, plain, stored: plain, encoding: Encoding::Raw, sha256 })
+    let (encoding, sha256) = (Encoding::Raw, Sha256::digest(bytes).into());
+    Ok(Frame { part, offset: 0, plain, stored: plain, encoding, sha256, plain_sha256: sha256 })
 }
 
 fn metadata(version: Version, now: u64, index: &[u8], by: (&[u8], &SecretKey)) -> Result<Vec<u8>> {

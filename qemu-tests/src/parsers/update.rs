@@ -50,7 +50,7 @@ pub(super) fn bundle_seeds() -> Vec<Vec<u8>> {
 fn index() -> Option<Index> {
     let frame = |part, offset, plain, stored, encoding| {
         let sha256 = if encoding == Encoding::Zeros { [0; 32] } else { [7; 32] };
-        Frame { part, offset, plain, stored, encoding, sha256 }
+        Frame { part, offset, plain, stored, encoding, sha256, plain_sha256: [7; 32] }
     };
     Some(Index {
         arch: Arch::X86_64,

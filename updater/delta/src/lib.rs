@@ -12,7 +12,7 @@
 //! The same code runs in both directions: a maker gives the bits, a reader gets them (`coder::Coder`).
 //!
 //! Reading order: [`coder`] → [`model`] → [`space`], `words`, [`moves`] → `file`. The bytes are in
-//! `docs/formats/delta.md`. Everything here is bounded, whatever the input: see [`limits`]. Arithmetic is in integers
+//! `docs/formats/delta-stream.md`. Everything here is bounded, whatever the input: see [`limits`]. Arithmetic is in integers
 //! only, so that every machine decides alike.
 #![forbid(unsafe_code)]
 

@@ -92,6 +92,8 @@ pub struct Frame {
     pub encoding: Encoding,
     /// SHA-256 of the stored bytes; zeros where none are stored.
     pub sha256: [u8; 32],
+    /// SHA-256 of the bytes unpacked: whoever has them already need not fetch them.
+    pub plain_sha256: [u8; 32],
 }
 
 /// Why bytes are not a bundle, or not a part of one.

@@ -8,6 +8,7 @@ extern crate alloc;
 
 pub mod bundle;
 pub mod control;
+pub mod delta;
 pub mod device;
 pub mod gpt;
 pub mod guid;

@@ -34,6 +34,9 @@ impl Unpacker {
             Encoding::Raw => self.plain.copy_from_slice(&self.stored),
             Encoding::Zstd => self.decode(number)?,
         }
+        if Sha256::digest(&self.plain)[..] != frame.plain_sha256 {
+            return Err(spoiled(number, "does not match its signed digest when unpacked"));
+        }
         Ok(&self.plain)
     }
 

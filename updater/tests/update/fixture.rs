@@ -147,6 +147,7 @@ impl Payload {
                     stored: u32::try_from(body.len()).unwrap(),
                     encoding,
                     sha256,
+                    plain_sha256: Sha256::digest(plain).into(),
                 });
                 stored.extend_from_slice(body);
             }

@@ -86,8 +86,10 @@ fn release() -> Release {
 }
 
 fn index() -> Vec<u8> {
-    let frame =
-        |part, plain| Frame { part, offset: 0, plain, stored: 0, encoding: Encoding::Zeros, sha256: [0; 32] };
+    let frame = |part, plain| {
+        let (encoding, sha256, plain_sha256) = (Encoding::Zeros, [0; 32], [9; 32]);
+        Frame { part, offset: 0, plain, stored: 0, encoding, sha256, plain_sha256 }
+    };
     Index {
         arch: Arch::X86_64,
         name: Text::new("hello").unwrap(),

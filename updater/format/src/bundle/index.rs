@@ -14,7 +14,7 @@ const MAGIC: [u8; 8] = *b"CORAINDX";
 /// Bytes of the index before its frames.
 pub const INDEX_HEAD_BYTES: usize = 296;
 /// Bytes of one frame's entry.
-pub const FRAME_ENTRY_BYTES: usize = 52;
+pub const FRAME_ENTRY_BYTES: usize = 84;
 
 /// What an update consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,7 +183,7 @@ fn text(field: &[u8; TEXT_BYTES]) -> Result<Text, NotABundle> {
 fn is_sound(frame: &Frame) -> bool {
     let stored_right = match frame.encoding {
         Encoding::Zeros => frame.stored == 0 && frame.sha256 == [0; 32],
-        Encoding::Raw => frame.stored == frame.plain,
+        Encoding::Raw => frame.stored == frame.plain && frame.sha256 == frame.plain_sha256,
         Encoding::Zstd => frame.stored > 0 && frame.stored < frame.plain,
     };
     stored_right
@@ -206,7 +206,8 @@ fn encode_frame(frame: &Frame) -> [u8; FRAME_ENTRY_BYTES] {
         Encoding::Raw => 1,
         Encoding::Zstd => 2,
     };
-    out[20..].copy_from_slice(&frame.sha256);
+    out[20..52].copy_from_slice(&frame.sha256);
+    out[52..].copy_from_slice(&frame.plain_sha256);
     out
 }
 
@@ -227,7 +228,8 @@ fn parse_frame(reader: &mut Reader<'_>, number: u32) -> Result<Frame, NotABundle
     if reserved != [0, 0] {
         return Err(NotABundle::Reserved);
     }
-    Ok(Frame { part, offset, plain, stored, encoding, sha256: *reader.take()? })
+    let (sha256, plain_sha256) = (*reader.take()?, *reader.take()?);
+    Ok(Frame { part, offset, plain, stored, encoding, sha256, plain_sha256 })
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ fn frame(part: Part, offset: u64, plain: u32, encoding: Encoding) -> Frame {
         Encoding::Raw => (plain, [5; 32]),
         Encoding::Zstd => (plain / 2, [6; 32]),
     };
-    Frame { part, offset, plain, stored, encoding, sha256 }
+    let plain_sha256 = if encoding == Encoding::Raw { sha256 } else { [7; 32] };
+    Frame { part, offset, plain, stored, encoding, sha256, plain_sha256 }
 }
 
 fn sample() -> Index {
@@ -56,9 +57,9 @@ fn the_bytes_of_an_index_are_these() {
     assert_eq!(bytes[224..256], [3; 32]);
     assert_eq!(bytes[256..288], [4; 32]);
     assert_eq!(bytes[288..296], [5, 0, 0, 0, 0, 0, 0, 0]);
-    let last = &bytes[296 + 4 * 52..];
+    let last = &bytes[296 + 4 * 84..];
     assert_eq!(last[..20], [0, 0, 0x40, 0, 0, 0, 0, 0, 100, 0, 0x10, 0, 100, 0, 0x10, 0, 2, 1, 0, 0]);
-    assert_eq!(last[20..], [5; 32]);
+    assert_eq!(last[20..], [5; 64]);
 }
 
 #[test]
@@ -108,6 +109,8 @@ fn frames_that_contradict_their_encoding_are_refused() {
     assert_eq!(changed(|index| index.frames[0].encoding = Encoding::Raw), refused);
     assert_eq!(changed(|index| index.frames[0].encoding = Encoding::Zeros), refused);
     assert_eq!(changed(|index| index.frames[1].sha256 = [1; 32]), Err(NotABundle::Frame(1)));
+    // What is stored as it is has one digest.
+    assert_eq!(changed(|index| index.frames[3].plain_sha256 = [1; 32]), Err(NotABundle::Frame(3)));
     assert_eq!(changed(|index| index.frames[1].stored = 1), Err(NotABundle::Frame(1)));
     // A frame in the middle must end where one may begin.
     let odd = changed(|index| {
@@ -178,6 +181,7 @@ fn indexes() -> impl Strategy<Value = Index> {
                 let encoding = [Encoding::Zeros, Encoding::Raw, Encoding::Zstd][usize::from(encoding)];
                 let plain = blocks * 4096 - if number == last { less } else { 0 };
                 let mut made = frame(part, at, plain, encoding);
+                made.plain_sha256 = sha256;
                 if encoding != Encoding::Zeros {
                     made.sha256 = sha256;
                 }
