@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let (old, new) = (fs::read(old)?, fs::read(new)?);
     let begun = Instant::now();
-    let delta = make(&[Pair { old: &old, new: &new }]).ok_or("the files are too large")?;
+    let delta = make(&[Pair::of(&old, &new)]).ok_or("the files are too large")?;
     let making = begun.elapsed();
     let (begun, mut source, mut made) = (Instant::now(), old.as_slice(), Vec::with_capacity(new.len()));
     let mut sink = |bytes: &[u8]| {

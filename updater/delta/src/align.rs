@@ -8,8 +8,9 @@ use crate::{limits::COPIES_MAX, moves::Copy};
 
 /// Bytes of an anchor.
 const ANCHOR: usize = 12;
-/// Base-2 logarithm of the hash table.
-const TABLE_BITS: u32 = 22;
+/// Base-2 logarithm of the largest hash table; a small file has a small one.
+const TABLE_BITS_MAX: u32 = 22;
+const TABLE_BITS_MIN: u32 = 8;
 /// Places that are tried for one anchor.
 const TRIES: usize = 64;
 /// Another place must agree in this many bytes more than where the copy goes on.
@@ -27,17 +28,18 @@ const NONE: u32 = u32::MAX;
 
 /// Every anchor of the old file.
 struct Anchors {
+    bits: u32,
     newest: Vec<u32>,
     older: Vec<u32>,
 }
 
-fn slot(anchor: &[u8; ANCHOR]) -> usize {
+fn slot(anchor: &[u8; ANCHOR], bits: u32) -> usize {
     let (mut head, mut tail) = ([0; 8], [0; 4]);
     head.copy_from_slice(&anchor[..8]);
     tail.copy_from_slice(&anchor[8..]);
     let (head, tail) = (u64::from_le_bytes(head), u64::from(u32::from_le_bytes(tail)));
     let mixed = head ^ tail.rotate_left(29).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    usize::try_from(mixed.wrapping_mul(0xd6e8_feb8_6659_fd93) >> (64 - TABLE_BITS)).unwrap_or(0)
+    usize::try_from(mixed.wrapping_mul(0xd6e8_feb8_6659_fd93) >> (64 - bits)).unwrap_or(0)
 }
 
 fn anchor(bytes: &[u8]) -> Option<&[u8; ANCHOR]> {
@@ -47,10 +49,11 @@ fn anchor(bytes: &[u8]) -> Option<&[u8; ANCHOR]> {
 
 impl Anchors {
     fn new(old: &[u8]) -> Self {
-        let mut this = Self { newest: vec![NONE; 1 << TABLE_BITS], older: vec![NONE; old.len()] };
+        let bits = (old.len().max(1).ilog2() + 1).clamp(TABLE_BITS_MIN, TABLE_BITS_MAX);
+        let mut this = Self { bits, newest: vec![NONE; 1 << bits], older: vec![NONE; old.len()] };
         for at in 0..old.len() {
             if let (Some(anchor), Ok(place)) = (anchor(&old[at..]), u32::try_from(at)) {
-                let newest = &mut this.newest[slot(anchor)];
+                let newest = &mut this.newest[slot(anchor, bits)];
                 this.older[at] = std::mem::replace(newest, place);
             }
         }
@@ -61,7 +64,7 @@ impl Anchors {
     /// nearest to `near`.
     fn longest(&self, old: &[u8], new: &[u8], near: usize) -> Option<(usize, usize)> {
         let mut best: Option<(usize, usize)> = None;
-        let mut place = self.newest[slot(anchor(new)?)];
+        let mut place = self.newest[slot(anchor(new)?, self.bits)];
         for _ in 0..TRIES {
             if place == NONE {
                 break;

@@ -6,11 +6,11 @@ use crate::{
     limits::{COPIES_MAX, FILE_BYTES_MAX, OUTPUT_BYTES, PIECE_BYTES, SEGMENTS_MAX},
     model::Numbers,
     moves::{Copy, Moves},
-    references::{Guess, References, Side},
+    references::{Guess, References, Side, Targets},
     space::{Isa, Segment, Space},
     words::{MARGIN, View},
 };
-use std::{fmt, io};
+use std::{fmt, io, ops::Range};
 
 /// Bytes that are coded as one when all were as predicted for a while.
 pub(crate) const RUN_BYTES: usize = 32;
@@ -96,37 +96,44 @@ impl Model {
 /// What is said about a file before its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
+    /// Where in the new file the bytes to make begin.
+    pub(crate) start: u64,
     pub(crate) isa: Isa,
     pub(crate) old: Space,
     pub(crate) new: Space,
     pub(crate) copies: Vec<Copy>,
 }
 
-/// Both lengths of a file.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lengths {
+/// Where the old file ends, and what of the new one has to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Ends {
     pub(crate) old: u64,
-    pub(crate) new: u64,
+    pub(crate) new: Range<u64>,
 }
 
-/// Codes a plan. A reader passes an empty one and gets what it reads.
-pub(crate) fn plan<C: Coder>(
-    coder: &mut C,
-    model: &mut Model,
-    lengths: Lengths,
-    plan: &Plan,
-) -> Result<Plan> {
+/// Codes a plan. A reader passes an empty one and gets what it reads; it knows how many bytes to make, not where they
+/// begin, and passes a range from 0.
+pub(crate) fn plan<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, plan: &Plan) -> Result<Plan> {
+    let bytes = ends.new.end - ends.new.start;
+    let start = model.layout.code(coder, plan.start);
+    let end =
+        start.checked_add(bytes).filter(|end| *end <= FILE_BYTES_MAX).ok_or(Failure::Corrupt("start"))?;
     let isa = Isa::from_code(model.layout.code(coder, plan.isa.code())).ok_or(Failure::Corrupt("code"))?;
     let old = space(coder, &mut model.layout, &plan.old)?;
     let new = space(coder, &mut model.layout, &plan.new)?;
-    let count = model.layout.code(coder, u64::try_from(plan.copies.len()).unwrap_or(0));
+    let ends = Ends { old: ends.old, new: start..end };
+    let copies = copies(coder, model, &ends, &plan.copies)?;
+    Ok(Plan { start, isa, old, new, copies })
+}
+
+fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Copy]) -> Result<Vec<Copy>> {
+    let count = model.layout.code(coder, u64::try_from(known.len()).unwrap_or(0));
     let count = usize::try_from(count).ok().filter(|count| *count <= COPIES_MAX);
     let count = count.ok_or(Failure::Corrupt("number of copies"))?;
     let mut copies = Vec::new();
-    let (mut at_new, mut at_old) = (0_u64, 0_u64);
+    let (mut at_new, mut at_old) = (ends.new.start, 0_u64);
     for number in 0..count {
-        let known = plan
-            .copies
+        let known = known
             .get(number)
             .map(|copy| [copy.new, copy.old, copy.bytes].map(|at| u64::try_from(at).unwrap_or(0)));
         let [to, from, bytes] = known.unwrap_or([at_new, at_old, 1]);
@@ -135,13 +142,13 @@ pub(crate) fn plan<C: Coder>(
         let old = at_old.checked_add_signed(jump).ok_or(Failure::Corrupt("place of a copy"))?;
         let bytes = 1 + model.lengths.code(coder, bytes.saturating_sub(1));
         (at_new, at_old) = (new + bytes, old.saturating_add(bytes));
-        if at_new > lengths.new || at_old > lengths.old {
+        if at_new > ends.new.end || at_old > ends.old {
             return Err(Failure::Corrupt("length of a copy"));
         }
         let at = |at: u64| usize::try_from(at).ok().ok_or(Failure::Corrupt("size"));
         copies.push(Copy { new: at(new)?, old: at(old)?, bytes: at(bytes)? });
     }
-    Ok(Plan { isa, old, new, copies })
+    Ok(copies)
 }
 
 fn space<C: Coder>(coder: &mut C, numbers: &mut Numbers, space: &Space) -> Result<Space> {
@@ -170,7 +177,7 @@ struct Output<'a> {
     buffer: Vec<u8>,
     /// The last eight bytes, the last one lowest.
     recent: u64,
-    /// Bytes so far.
+    /// Where the next byte stands in the new file.
     at: usize,
 }
 
@@ -203,8 +210,9 @@ pub(crate) struct Run<'a, C: Coder> {
     coder: &'a mut C,
     model: &'a mut Model,
     references: References<'a>,
-    /// The new file, if it is known.
+    /// What has to be made, if it is known, and where in the new file it begins.
     wanted: Option<&'a [u8]>,
+    start: usize,
     output: Output<'a>,
     history: u32,
     clean: usize,
@@ -213,7 +221,7 @@ pub(crate) struct Run<'a, C: Coder> {
 
 impl<C: Coder> Run<'_, C> {
     fn wanted(&self, ahead: usize) -> u8 {
-        self.wanted.and_then(|wanted| wanted.get(self.output.at + ahead)).copied().unwrap_or(0)
+        self.wanted.and_then(|wanted| wanted.get(self.output.at - self.start + ahead)).copied().unwrap_or(0)
     }
 
     fn place(&self, predicted: u8, class: usize) -> Place {
@@ -327,12 +335,12 @@ impl<C: Coder> Run<'_, C> {
         }
     }
 
-    fn all(mut self, old: &mut dyn Old, plan: &Plan, length: usize) -> Result<()> {
+    fn all(mut self, old: &mut dyn Old, plan: &Plan, end: usize) -> Result<()> {
         for copy in &plan.copies {
             self.insert(copy.new - self.output.at)?;
             self.copy(old, copy)?;
         }
-        self.insert(length - self.output.at)?;
+        self.insert(end - self.output.at)?;
         self.output.flush()
     }
 }
@@ -351,17 +359,20 @@ fn piece(old: &mut dyn Old, at: usize, bytes: usize) -> Result<(Vec<u8>, usize)>
 pub(crate) fn bytes<C: Coder>(
     coder: &mut C,
     model: &mut Model,
-    (old, lengths): (&mut dyn Old, Lengths),
+    (old, ends): (&mut dyn Old, &Ends),
     plan: &Plan,
     (wanted, sink): (Option<&[u8]>, &mut Sink<'_>),
 ) -> Result<()> {
     let moves = Moves::new(&plan.copies);
     let side = |space, length| Side { space, length };
-    let (from, to) = (side(&plan.old, lengths.old), side(&plan.new, lengths.new));
-    let references = References::new(plan.isa, from, to, &moves);
-    let output = Output { sink, buffer: Vec::new(), recent: 0, at: 0 };
-    let run = Run { coder, model, references, wanted, output, history: 0, clean: 0, pending: None };
-    run.all(old, plan, usize::try_from(lengths.new).unwrap_or(usize::MAX))
+    let end = plan.start + (ends.new.end - ends.new.start);
+    let (from, to) = (side(&plan.old, ends.old), side(&plan.new, end));
+    let references = References::new(Targets::new(plan.isa, from, to, &moves));
+    let at = |at: u64| usize::try_from(at).ok().ok_or(Failure::Corrupt("size"));
+    let (start, end) = (at(plan.start)?, at(end)?);
+    let output = Output { sink, buffer: Vec::new(), recent: 0, at: start };
+    let run = Run { coder, model, references, wanted, start, output, history: 0, clean: 0, pending: None };
+    run.all(old, plan, end)
 }
 
 /// One file of a stream: where it comes from, how long it becomes, where it goes.
@@ -384,14 +395,15 @@ impl fmt::Debug for File<'_> {
 /// has vouched for makes is anything at all, but no more than `bytes` of it.
 pub fn apply(delta: &[u8], files: &mut [File<'_>]) -> Result<()> {
     let (mut reader, mut model) = (Reader::new(delta), Model::new());
-    let empty = Plan { isa: Isa::None, old: Space::default(), new: Space::default(), copies: Vec::new() };
+    let empty =
+        Plan { start: 0, isa: Isa::None, old: Space::default(), new: Space::default(), copies: Vec::new() };
     for File { old, bytes: new, sink } in files {
-        let lengths = Lengths { old: old.length(), new: *new };
-        if lengths.old > FILE_BYTES_MAX || lengths.new > FILE_BYTES_MAX {
+        let ends = Ends { old: old.length(), new: 0..*new };
+        if ends.old > FILE_BYTES_MAX || *new > FILE_BYTES_MAX {
             return Err(Failure::Corrupt("size"));
         }
-        let plan = plan(&mut reader, &mut model, lengths, &empty)?;
-        bytes(&mut reader, &mut model, (*old, lengths), &plan, (None, *sink))?;
+        let plan = plan(&mut reader, &mut model, &ends, &empty)?;
+        bytes(&mut reader, &mut model, (*old, &ends), &plan, (None, *sink))?;
         if reader.is_beyond_end() {
             return Err(Failure::Corrupt("it ends too early"));
         }

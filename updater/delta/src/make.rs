@@ -3,52 +3,89 @@
 use crate::{
     align::align,
     coder::Writer,
-    file::{self, Failure, Lengths, Model, Plan},
+    file::{self, Ends, Failure, Model, Plan},
     limits::FILE_BYTES_MAX,
     moves::{Copy, Moves},
-    references::{References, Side},
+    references::{Side, Targets},
     space::{Isa, Space},
 };
+use std::ops::Range;
 
 /// How often copies are looked for again when it is known where references go.
 const ROUNDS: usize = 2;
 
-/// Both versions of a file.
-#[derive(Clone, Copy, Debug)]
+/// Both versions of a file, or of the new one a part.
+#[derive(Clone, Debug)]
 pub struct Pair<'a> {
-    /// The old one.
+    /// The old file; empty if there is none.
     pub old: &'a [u8],
-    /// The new one.
+    /// What has to be made: the new file or a part of it.
     pub new: &'a [u8],
+    /// Where in the new file it begins.
+    pub start: u64,
+    /// The code in both.
+    pub isa: Isa,
+    /// Where the old file is in memory.
+    pub old_space: Space,
+    /// Where the whole new file is in memory.
+    pub new_space: Space,
 }
 
-impl Pair<'_> {
-    fn lengths(&self) -> Lengths {
-        let bytes = |file: &[u8]| u64::try_from(file.len()).unwrap_or(u64::MAX);
-        Lengths { old: bytes(self.old), new: bytes(self.new) }
+impl<'a> Pair<'a> {
+    /// Whole files, which say themselves where they are in memory.
+    pub fn of(old: &'a [u8], new: &'a [u8]) -> Self {
+        let (old_space, isa) = Space::of_file(old);
+        let (new_space, isa_of_new) = Space::of_file(new);
+        let isa = if isa == isa_of_new { isa } else { Isa::None };
+        Self { old, new, start: 0, isa, old_space, new_space }
+    }
+
+    /// The same with a part of what this pair makes; what lies outside of `new` is cut off. Each part finds what it has
+    /// in common with the whole old file.
+    pub fn part(&self, range: Range<usize>) -> Self {
+        let from = range.start.min(self.new.len());
+        let to = range.end.clamp(from, self.new.len());
+        let start = self.start.saturating_add(wide(from));
+        Self { new: &self.new[from..to], start, ..self.clone() }
+    }
+
+    fn ends(&self) -> Option<Ends> {
+        let (old, end) = (wide(self.old.len()), self.start.checked_add(wide(self.new.len()))?);
+        (old.max(end) <= FILE_BYTES_MAX).then_some(Ends { old, new: self.start..end })
     }
 
     fn plan(&self) -> Plan {
-        let (old, isa) = Space::of_file(self.old);
-        let (new, isa_of_new) = Space::of_file(self.new);
-        let isa = if isa == isa_of_new { isa } else { Isa::None };
-        let mut copies = align(self.old, self.new);
+        let (old, new) = (self.old_space.clone(), self.new_space.clone());
+        let isa = if self.old.is_empty() { Isa::None } else { self.isa };
+        let start = usize::try_from(self.start).unwrap_or(0);
+        let mut copies = shifted(align(self.old, self.new), start);
         for _ in 0..if isa == Isa::None { 0 } else { ROUNDS } {
-            copies = self.realign(isa, &old, &new, &copies);
+            copies = self.realign(isa, &copies, start);
         }
-        Plan { isa, old, new, copies }
+        Plan { start: self.start, isa, old, new, copies }
     }
 
     /// Copies of what is alike when references are told by their targets.
-    fn realign(&self, isa: Isa, old: &Space, new: &Space, copies: &[Copy]) -> Vec<Copy> {
-        let lengths = self.lengths();
-        let before = Side { space: old, length: lengths.old };
-        let after = Side { space: new, length: lengths.new };
+    fn realign(&self, isa: Isa, copies: &[Copy], start: usize) -> Vec<Copy> {
+        let before = Side { space: &self.old_space, length: wide(self.old.len()) };
+        let after = Side { space: &self.new_space, length: self.start + wide(self.new.len()) };
         let (moves, stay) = (Moves::new(copies), Moves::default());
-        let was = References::new(isa, before, after, &moves).absolute(self.old);
-        let is = References::new(isa, after, after, &stay).absolute(self.new);
-        align(&was, &is)
+        let was = Targets::new(isa, before, after, &moves).absolute(self.old, 0);
+        let is = Targets::new(isa, after, after, &stay).absolute(self.new, start);
+        shifted(align(&was, &is), start)
     }
+}
+
+/// Copies by their places in the new file, not in the part.
+fn shifted(mut copies: Vec<Copy>, start: usize) -> Vec<Copy> {
+    for copy in &mut copies {
+        copy.new += start;
+    }
+    copies
+}
+
+fn wide(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// A stream that makes every new file from its old one, in this order; the same pairs give the same bytes. `None` if a
@@ -56,17 +93,13 @@ impl Pair<'_> {
 pub fn make(pairs: &[Pair<'_>]) -> Option<Vec<u8>> {
     let (mut writer, mut model) = (Writer::new(), Model::new());
     for pair in pairs {
-        let lengths = pair.lengths();
-        if lengths.old.max(lengths.new) > FILE_BYTES_MAX {
-            return None;
-        }
-        one(&mut writer, &mut model, pair, lengths).ok()?;
+        one(&mut writer, &mut model, pair, &pair.ends()?).ok()?;
     }
     Some(writer.finish())
 }
 
-fn one(writer: &mut Writer, model: &mut Model, pair: &Pair<'_>, lengths: Lengths) -> Result<(), Failure> {
-    let plan = file::plan(writer, model, lengths, &pair.plan())?;
+fn one(writer: &mut Writer, model: &mut Model, pair: &Pair<'_>, ends: &Ends) -> Result<(), Failure> {
+    let plan = file::plan(writer, model, ends, &pair.plan())?;
     let mut old = pair.old;
-    file::bytes(writer, model, (&mut old, lengths), &plan, (Some(pair.new), &mut |_| Ok(())))
+    file::bytes(writer, model, (&mut old, ends), &plan, (Some(pair.new), &mut |_| Ok(())))
 }

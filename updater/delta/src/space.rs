@@ -98,12 +98,21 @@ mod elf {
     const EXECUTABLE: u16 = 2;
     const SHARED: u16 = 3;
     const LOAD: [u8; 4] = [1, 0, 0, 0];
+    /// Where a raw AArch64 kernel is in memory (Linux 5.12 and later, 48-bit addresses).
+    const ARM_KERNEL: u64 = 0xffff_8000_8000_0000;
+    /// Behind its last byte there is what it clears.
+    const ARM_KERNEL_BYTES: u64 = 1 << 27;
 
     impl Space {
-        /// What the program headers of a 64-bit little-endian ELF file say (System V gABI, chapter 5), and its code. Any
-        /// other file, and a relocatable one, has no segments. A file that lies costs its maker bytes, no more.
+        /// What the program headers of a 64-bit little-endian ELF file say (System V gABI, chapter 5), and its code; for a
+        /// raw AArch64 kernel, where Linux puts it. Any other file, and a relocatable one, has no segments. A file that
+        /// lies costs its maker bytes, no more.
         pub fn of_file(file: &[u8]) -> (Self, Isa) {
             let flat = (Self::default(), Isa::None);
+            if file.get(56..60) == Some(b"ARM\x64".as_slice()) && long(file, 16) < ARM_KERNEL_BYTES {
+                let all = Segment { offset: 0, address: ARM_KERNEL, bytes: ARM_KERNEL_BYTES };
+                return (Self::new(vec![all]).unwrap_or_default(), Isa::Aarch64);
+            }
             if file.len() < HEADER_BYTES || !file.starts_with(b"\x7fELF\x02\x01") {
                 return flat;
             }

@@ -27,7 +27,7 @@ fn applied(delta: &[u8], pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<Vec<u8>>, F
 }
 
 fn made(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
-    let pairs: Vec<Pair<'_>> = pairs.iter().map(|(old, new)| Pair { old, new }).collect();
+    let pairs: Vec<Pair<'_>> = pairs.iter().map(|(old, new)| Pair::of(old, new)).collect();
     make(&pairs).unwrap()
 }
 
@@ -112,6 +112,21 @@ fn several_files_share_what_was_learnt() {
     let apart = survives(&[pair("one")]) + survives(&[pair("two")]);
     let together = survives(&[pair("one"), pair("two")]);
     assert!(together * 20 < apart * 19, "{together} {apart}");
+}
+
+#[test]
+fn a_file_may_come_in_parts() {
+    let functions: Vec<usize> = (0..400).map(|number| 3 + number % 20).collect();
+    let mut longer = functions.clone();
+    longer[50] += 3;
+    let (old, new) = (program(&functions), program(&longer));
+    let whole = Pair::of(&old, &new);
+    let parts = [whole.part(0..20_000), whole.part(20_000..50_001), whole.part(50_001..usize::MAX)];
+    let delta = make(&parts).unwrap();
+    let lengths = parts.iter().map(|part| (old.clone(), part.new.to_vec())).collect::<Vec<_>>();
+    assert_eq!(applied(&delta, &lengths).unwrap().concat(), new);
+    // Most calls go into other parts.
+    assert!(delta.len() < 1200, "{}", delta.len());
 }
 
 #[test]
