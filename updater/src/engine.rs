@@ -71,6 +71,8 @@ pub struct Content {
     pub boot_bytes: u64,
     /// How many frames there are.
     pub frames: u32,
+    /// The only release that it can be applied to: it is a delta, and there is no bundle beside it.
+    pub starts_from: Option<Release>,
 }
 
 /// What lies in a slot, by digest.
@@ -184,10 +186,14 @@ pub enum Event {
 /// Where a frame in the slot came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// From the source, just now.
+    /// From the bundle, just now.
     Source,
     /// From an attempt that was interrupted.
     Kept,
+    /// From the delta: carried by it, or made by differences.
+    Delta,
+    /// From the same place of the slot that runs.
+    Running,
 }
 
 /// What the executor does next.

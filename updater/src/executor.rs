@@ -4,6 +4,7 @@
 //! see [`Spare`].
 
 mod accepted;
+mod delta;
 mod filling;
 mod frames;
 mod layout;
@@ -27,7 +28,7 @@ use coracle_slots::{Floors, NotARecord, Record, RefusedTransition, Release, Slot
 
 pub use leftovers::PATH as LEFTOVERS_PATH;
 pub use spare::Spare;
-pub use update::{Observer, Recheck, Settings, Survey, Vouching, trusted_time};
+pub use update::{Observer, Recheck, Settings, Supply, Survey, Tally, Tools, Vouching, trusted_time};
 
 /// The disk that the running system came from, and the record on it.
 #[derive(Debug)]

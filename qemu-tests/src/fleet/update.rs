@@ -25,7 +25,13 @@ pub(super) fn run(record: &mut Record, vouched: &Vouched, root_version: u32, ask
         root_version,
     };
     let digests = Digests { root_hash: [1; 32], root: [2; 32], boot: vouched.id };
-    let content = Content { digests, root_bytes: ROOT_BYTES, boot_bytes: BOOT_BYTES, frames: FRAMES };
+    let content = Content {
+        digests,
+        root_bytes: ROOT_BYTES,
+        boot_bytes: BOOT_BYTES,
+        frames: FRAMES,
+        starts_from: None,
+    };
     let machine = Machine {
         image: IMAGE.to_owned(),
         arch: ARCH,

@@ -17,6 +17,8 @@ pub const DEVICE_PATH: &str = "/etc/coracle/device.cfg";
 pub const SYSTEM: &str = "/system";
 /// The first trusted metadata root of updates, on the verified root image: TUF `root` metadata, JSON.
 pub const TRUST_ROOT_PATH: &str = "/usr/share/coracle/root.json";
+/// The program that compresses what a delta has made of the contents of a compressed file, on the verified root image.
+pub const ZSTD_PATH: &str = "/usr/bin/zstd";
 /// The largest configuration file that is read.
 pub const LIMIT_BYTES: usize = 4 << 20;
 /// Kernel argument `coracle.verity=<root hash>:<salt>:<data blocks>`, hexadecimal and decimal: the root of trust of

@@ -7,7 +7,7 @@ use super::status::Status;
 use super::store::Store;
 use crate::engine::Ask;
 use crate::error::{Error, Kind, Result};
-use crate::executor::{Observer, Settings, Vouching};
+use crate::executor::{Observer, Settings, Supply, Vouching};
 use crate::gate::now_ms;
 use crate::source::Source;
 use coracle_format::version::Version;
@@ -92,7 +92,7 @@ impl Poll<'_> {
         if closed().is_some() && !self.is_staged(offer)? {
             let never = || Ok(Ok(()));
             let settings = Settings { vouching: Vouching::Channel(&offer.verified, &never), ..self.settings };
-            self.viewer.executor.update(Ask::Stage, &mut *source, &settings, observer)?;
+            self.viewer.executor.update(Ask::Stage, Supply::of(&mut *source), &settings, observer)?;
         }
         // Writing the slot has taken its time: what was closed may be open.
         if closed().is_none() && self.arm(offer, (repository, store), (source, observer), &closed)? {
@@ -150,7 +150,7 @@ impl Poll<'_> {
             Ok(still_offered(&seen, offer))
         };
         let settings = Settings { vouching: Vouching::Channel(&offer.verified, &recheck), ..self.settings };
-        match self.viewer.executor.update(Ask::Apply, &mut *source, &settings, observer) {
+        match self.viewer.executor.update(Ask::Apply, Supply::of(&mut *source), &settings, observer) {
             Ok(_) => Ok(true),
             Err(_) if closed().is_some() && self.is_staged(offer)? => Ok(false),
             Err(error) => Err(error),

@@ -13,7 +13,7 @@ use crate::channel::status::{self, Status};
 use crate::channel::sticks;
 use crate::channel::store::{self, Store};
 use crate::error::{Error, Exit, Kind, Result};
-use crate::executor::{Executor, LEFTOVERS_PATH, Settings, Vouching, trusted_time};
+use crate::executor::{Executor, LEFTOVERS_PATH, Settings, Tools, Vouching, trusted_time};
 use crate::gate::now_ms;
 use crate::isolation;
 use crate::report::{Object, Report, Style};
@@ -193,6 +193,7 @@ fn try_run(
         leftovers: Some(Path::new(LEFTOVERS_PATH)),
         survey: Some(&survey),
         vouching: Vouching::Inline,
+        tools: Tools::default(),
     };
     let mut store = Store::new(Path::new(store::PATH));
     let poll = Poll { viewer, settings, windows: &windows, heed };

@@ -5,7 +5,7 @@ use super::progress::Shown;
 use crate::baseline::Surveyor;
 use crate::engine::{Ask, Job};
 use crate::error::{Error, Kind, Result};
-use crate::executor::{LEFTOVERS_PATH, Settings, Vouching, trusted_time};
+use crate::executor::{LEFTOVERS_PATH, Settings, Supply, Tools, Vouching, trusted_time};
 use crate::report::{Object, Report, Style, hex, short};
 use crate::{isolation, source};
 use coracle_block::{Access, Doing, read_limited};
@@ -82,8 +82,9 @@ fn run(image: &Image, place: &str, ask: Ask, report: &mut Report<'_>) -> Result<
         leftovers: Some(Path::new(LEFTOVERS_PATH)),
         survey: Some(&survey),
         vouching: Vouching::Inline,
+        tools: Tools::default(),
     };
-    executor.update(ask, &mut *source, &settings, &mut Shown::new(report))
+    executor.update(ask, Supply::of(&mut *source), &settings, &mut Shown::new(report))
 }
 
 /// The root that is trusted without proof: the one in the verified root image.

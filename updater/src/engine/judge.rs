@@ -56,6 +56,10 @@ pub fn judge_content(job: &Job) -> Result<(), Refusal> {
     if let Some(verdict) = record.blocked(release) {
         return Err(Refusal::Blocked { version, release: *release, verdict });
     }
+    let runs = record.release(job.machine.running);
+    if let Some(starts) = job.content.starts_from.filter(|starts| *starts != runs) {
+        return Err(Refusal::OtherBase { starts, runs });
+    }
     let needed = needed(job);
     let slot_bytes = job.machine.spare_bytes.unwrap_or(0);
     if needed.total > slot_bytes {

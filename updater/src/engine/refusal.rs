@@ -68,6 +68,13 @@ pub enum Refusal {
         /// Why it failed.
         verdict: Verdict,
     },
+    /// It is a delta from another release, and there is no bundle beside it.
+    OtherBase {
+        /// The release that it starts from.
+        starts: Release,
+        /// The release that runs.
+        runs: Release,
+    },
     /// It does not fit.
     TooLarge {
         /// The sum.
@@ -135,7 +142,7 @@ impl Refusal {
             | Self::Record(_)
             | Self::RecordDisagrees { .. } => Kind::Policy,
             Self::NoSpare(_) => Kind::NotFound,
-            Self::OtherImage { .. } | Self::OtherArch { .. } => Kind::Foreign,
+            Self::OtherImage { .. } | Self::OtherArch { .. } | Self::OtherBase { .. } => Kind::Foreign,
             Self::LowerEpoch { .. } | Self::Older { .. } | Self::RunsAlready(_) => Kind::Version,
             Self::TooLarge { .. } => Kind::TooLarge,
             Self::Differs(_) => Kind::Digest,
@@ -171,6 +178,7 @@ impl Refusal {
             }
             Self::Older { .. } => "take a newer release, or one that is signed with a downgrade exception",
             Self::RunsAlready(_) => "nothing is to be done",
+            Self::OtherBase { .. } => "take the bundle, or the delta from the release that runs",
             Self::TooLarge { .. } => {
                 "slots never grow: ship less, or write a new disk image with larger slots"
             }
@@ -216,6 +224,10 @@ impl fmt::Display for Refusal {
             Self::RunsAlready(version) => write!(f, "its release {version} is the one that runs"),
             Self::Blocked { version, verdict, .. } => {
                 write!(f, "its release {version} failed on this machine before ({verdict})")
+            }
+            Self::OtherBase { starts, runs } => {
+                let (starts, runs) = (crate::report::short(starts), crate::report::short(runs));
+                write!(f, "it starts from release {starts}, this machine runs {runs}")
             }
             Self::TooLarge { needed, slot, slot_bytes } => {
                 write!(f, "it needs {needed}, slot {slot} has {slot_bytes}")

@@ -32,7 +32,7 @@ fn offer() -> Offer {
 
 fn content(frames: u32) -> Content {
     let digests = Digests { root_hash: [3; 32], root: [4; 32], boot: THEIRS };
-    Content { digests, root_bytes: 8 << 20, boot_bytes: 5 << 20, frames }
+    Content { digests, root_bytes: 8 << 20, boot_bytes: 5 << 20, frames, starts_from: None }
 }
 
 fn job() -> Job {

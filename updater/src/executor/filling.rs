@@ -4,7 +4,7 @@ use super::Spare;
 use super::frames::Unpacker;
 use super::layout::{Hashing, Layout};
 use super::leftovers::Leftovers;
-use super::stream::Stream;
+use super::running::Running;
 use crate::engine::Digests;
 use crate::error::Result;
 use crate::pace::Pace;
@@ -16,11 +16,10 @@ use sha2::{Digest as _, Sha256};
 pub(super) struct Filling {
     pub(super) layout: Layout,
     pub(super) leftovers: Leftovers,
+    /// Holds the frame that is under way.
+    pub(super) unpacker: Unpacker,
+    pub(super) pace: Pace,
     hashing: Hashing,
-    unpacker: Unpacker,
-    pace: Pace,
-    /// Where the next frame stands in the source.
-    pub(super) next_at: u64,
     /// Bytes that are in the slot.
     pub(super) done: u64,
     /// Of them, not synced yet.
@@ -28,10 +27,10 @@ pub(super) struct Filling {
 }
 
 impl Filling {
-    /// Nothing is in the slot yet; the first frame stands at `next_at` in the source.
-    pub(super) fn new(layout: Layout, leftovers: Leftovers, pace: Pace, next_at: u64) -> Self {
+    /// Nothing is in the slot yet.
+    pub(super) fn new(layout: Layout, leftovers: Leftovers, pace: Pace) -> Self {
         let (hashing, unpacker) = (Hashing::new(&layout), Unpacker::new());
-        Self { layout, leftovers, hashing, unpacker, pace, next_at, done: 0, unsynced: 0 }
+        Self { layout, leftovers, unpacker, pace, hashing, done: 0, unsynced: 0 }
     }
 
     /// Writes what is missing of the tree; the digests of everything that passed by. Not synced.
@@ -44,43 +43,45 @@ impl Filling {
         Ok(digests)
     }
 
-    /// Whether the frame is in the slot already, by what an attempt before has said and by what is there. Once a frame is
-    /// not, nothing behind it is looked for.
-    pub(super) fn keep(&mut self, spare: &Spare<'_>, frame: &Frame, at: u64) -> Result<bool> {
-        let Some(claimed) = self.leftovers.next() else {
-            return Ok(false);
-        };
-        let buffer = self.unpacker.buffer(frame);
-        spare.read(at, buffer)?;
-        let kept = Sha256::digest(buffer)[..] == claimed;
-        if !kept {
-            self.leftovers.doubt();
-        }
-        Ok(kept)
+    /// Where a frame belongs in the slot.
+    pub(super) fn place(&self, frame: &Frame) -> u64 {
+        self.layout.start(frame.part).saturating_add(frame.offset)
     }
 
-    /// Takes a frame: from the stream into the slot, or (without a stream) as it was just read from the slot.
-    pub(super) fn take(
-        &mut self,
-        spare: &Spare<'_>,
-        (number, frame, at): (u32, &Frame, u64),
-        stream: Option<&mut Stream<'_>>,
-    ) -> Result<()> {
-        let from_source = stream.is_some();
-        let plain: &[u8] = match stream {
-            Some(stream) => self.unpacker.read(stream, number, frame)?,
-            None => self.unpacker.buffer(frame),
-        };
-        if from_source {
-            self.pace.wait(plain.len());
-            spare.write(at, plain)?;
+    /// Whether an attempt before has left the frame in the slot. Once it has not, nothing behind it is looked for.
+    pub(super) fn keep(&mut self, spare: &Spare<'_>, frame: &Frame) -> Result<bool> {
+        if !self.leftovers.claims_next() {
+            return Ok(false);
         }
+        let at = self.place(frame);
+        let buffer = self.unpacker.buffer(frame);
+        spare.read(at, buffer)?;
+        let is_kept = Sha256::digest(buffer)[..] == frame.plain_sha256;
+        if !is_kept {
+            self.leftovers.doubt();
+        }
+        Ok(is_kept)
+    }
+
+    /// Whether the slot that runs has the frame's bytes at the same place. One that cannot be read has not.
+    pub(super) fn find(&mut self, running: &Running<'_>, frame: &Frame) -> bool {
+        let buffer = self.unpacker.buffer(frame);
+        running.read(frame.part, frame.offset, buffer) && Sha256::digest(buffer)[..] == frame.plain_sha256
+    }
+
+    /// Writes the frame that the unpacker holds to its place.
+    pub(super) fn write(&mut self, spare: &Spare<'_>, frame: &Frame) -> Result<()> {
+        self.pace.wait(self.unpacker.plain().len());
+        spare.write(self.place(frame), self.unpacker.plain())
+    }
+
+    /// Takes in the frame that the unpacker holds and that is at its place.
+    pub(super) fn take(&mut self, spare: &Spare<'_>, frame: &Frame) -> Result<()> {
         let tree_at = self.layout.descriptor.tree.offset;
         let mut emit = |offset: u64, block: &Block| spare.write(tree_at.saturating_add(offset), block);
-        self.hashing.take(frame.part, plain, &mut emit)?;
-        self.leftovers.push(Sha256::digest(plain).into());
+        self.hashing.take(frame.part, self.unpacker.plain(), &mut emit)?;
+        self.leftovers.push();
         let bytes = u64::from(frame.plain);
-        self.next_at = self.next_at.saturating_add(u64::from(frame.stored));
         self.done = self.done.saturating_add(bytes);
         self.unsynced = self.unsynced.saturating_add(bytes);
         Ok(())

@@ -6,7 +6,7 @@ use coracle_format::bundle::{Encoding, FRAME_BYTES_MAX, Frame};
 use ruzstd::decoding::FrameDecoder;
 use sha2::{Digest as _, Sha256};
 
-/// Unpacks one frame after the other in the same memory.
+/// Unpacks one frame after the other in the same memory, and holds the one that it has unpacked last.
 pub(super) struct Unpacker {
     stored: Vec<u8>,
     plain: Vec<u8>,
@@ -20,30 +20,52 @@ impl Unpacker {
         Self { stored: Vec::new(), plain: Vec::new(), decoder }
     }
 
-    /// Reads the frame that the stream stands at; its bytes unpacked.
-    pub(super) fn read(&mut self, stream: &mut Stream<'_>, number: u32, frame: &Frame) -> Result<&[u8]> {
+    /// The bytes of the last frame.
+    pub(super) fn plain(&self) -> &[u8] {
+        &self.plain
+    }
+
+    /// Reads the frame that the stream stands at, and unpacks it.
+    pub(super) fn read(&mut self, stream: &mut Stream<'_>, number: u32, frame: &Frame) -> Result<()> {
         self.stored.resize(length(frame.stored), 0);
         stream.fill(&mut self.stored)?;
-        if frame.encoding != Encoding::Zeros && Sha256::digest(&self.stored)[..] != frame.sha256 {
+        if Sha256::digest(&self.stored)[..] != frame.sha256 {
             return Err(spoiled(number, "does not match its signed digest"));
         }
         self.plain.clear();
         self.plain.resize(length(frame.plain), 0);
         match frame.encoding {
+            // Stored as nothing: whoever asks for one has what it is already.
             Encoding::Zeros => {}
-            Encoding::Raw => self.plain.copy_from_slice(&self.stored),
+            // Its digest is the same.
+            Encoding::Raw => {
+                self.plain.copy_from_slice(&self.stored);
+                return Ok(());
+            }
             Encoding::Zstd => self.decode(number)?,
         }
-        if Sha256::digest(&self.plain)[..] != frame.plain_sha256 {
-            return Err(spoiled(number, "does not match its signed digest when unpacked"));
-        }
-        Ok(&self.plain)
+        self.check(number, frame)
+    }
+
+    /// Makes a frame of zeros.
+    pub(super) fn zeros(&mut self, number: u32, frame: &Frame) -> Result<()> {
+        self.plain.clear();
+        self.plain.resize(length(frame.plain), 0);
+        self.check(number, frame)
     }
 
     /// Memory for a frame that is read from elsewhere.
     pub(super) fn buffer(&mut self, frame: &Frame) -> &mut [u8] {
         self.plain.resize(length(frame.plain), 0);
         &mut self.plain
+    }
+
+    fn check(&self, number: u32, frame: &Frame) -> Result<()> {
+        if Sha256::digest(&self.plain)[..] == frame.plain_sha256 {
+            Ok(())
+        } else {
+            Err(spoiled(number, "does not match its signed digest when unpacked"))
+        }
     }
 
     fn decode(&mut self, number: u32) -> Result<()> {

@@ -1,6 +1,6 @@
-//! What an interrupted update has left in the spare slot: a file on `state` with the digest of each frame that was
-//! written and synced. It saves a transfer and is never needed: what it says is compared with the slot, and what comes of
-//! it is compared with the signed digests like everything else.
+//! What an interrupted update has left in the spare slot: a file on `state` that says which update was under way and how
+//! many of its frames were written and synced. It saves a transfer and is never needed: the frames that it speaks of are
+//! compared with the digests in the signed index.
 
 use coracle_block::{PathError, read_limited, replace_file};
 use std::io;
@@ -10,19 +10,17 @@ use std::path::{Path, PathBuf};
 pub const PATH: &str = "/state/update/progress";
 const MAGIC: &[u8; 8] = b"CORAPROG";
 const HASH: usize = 32;
-const HEAD: usize = 8 + HASH;
-/// Frames of the longest index, and then some.
-const LIMIT_BYTES: usize = 4 << 20;
+const BYTES: usize = 8 + HASH + 4;
 
-/// The digests of the frames, unpacked, in their order.
+/// How many frames are in the slot.
 #[derive(Debug)]
 pub(super) struct Leftovers {
     path: Option<PathBuf>,
     index: [u8; HASH],
     /// What an attempt before says.
-    claimed: Vec<[u8; HASH]>,
+    claimed: u32,
     /// What this attempt has written.
-    written: Vec<[u8; HASH]>,
+    written: u32,
     /// Keeping it has failed: nothing more is kept.
     broken: Option<PathError>,
     told: bool,
@@ -31,37 +29,29 @@ pub(super) struct Leftovers {
 impl Leftovers {
     /// Of the update with this index, kept at `path`, if anywhere. What another update has left says nothing.
     pub(super) fn load(path: Option<&Path>, index: [u8; HASH]) -> Self {
-        let claimed = path.and_then(|path| read_limited(path, LIMIT_BYTES).ok());
-        let claimed = claimed.and_then(|bytes| parse(&bytes, &index)).unwrap_or_default();
-        Self {
-            path: path.map(Path::to_owned),
-            index,
-            claimed,
-            written: Vec::new(),
-            broken: None,
-            told: false,
-        }
+        let claimed = path.and_then(|path| read_limited(path, BYTES).ok());
+        let claimed = claimed.and_then(|bytes| parse(&bytes, &index)).unwrap_or(0);
+        Self { path: path.map(Path::to_owned), index, claimed, written: 0, broken: None, told: false }
     }
 
-    /// What the next frame's digest is said to be; `None` if nothing is said.
-    pub(super) fn next(&self) -> Option<[u8; HASH]> {
-        self.claimed.get(self.written.len()).copied()
+    /// Whether the next frame is said to be in the slot.
+    pub(super) fn claims_next(&self) -> bool {
+        self.written < self.claimed
     }
 
     /// Nothing that was said counts any more.
     pub(super) fn doubt(&mut self) {
-        self.claimed.clear();
+        self.claimed = 0;
     }
 
     /// Starts over, without what was said.
     pub(super) fn forget(&mut self) {
-        self.claimed.clear();
-        self.written.clear();
+        (self.claimed, self.written) = (0, 0);
     }
 
     /// The next frame is in the slot.
-    pub(super) fn push(&mut self, digest: [u8; HASH]) {
-        self.written.push(digest);
+    pub(super) fn push(&mut self) {
+        self.written = self.written.saturating_add(1);
     }
 
     /// Keeps what is written and synced. A failure is remembered and keeps nothing from going on.
@@ -69,10 +59,7 @@ impl Leftovers {
         let Some(path) = self.path.as_deref().filter(|_| self.broken.is_none() && !self.told) else {
             return;
         };
-        let mut bytes = Vec::with_capacity(HEAD + self.written.len() * HASH);
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&self.index);
-        self.written.iter().for_each(|digest| bytes.extend_from_slice(digest));
+        let bytes = [&MAGIC[..], &self.index, &self.written.to_le_bytes()].concat();
         let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
         let stored = made
             .map_err(|source| PathError { action: "make the directory of", path: path.to_owned(), source })
@@ -102,12 +89,9 @@ impl Leftovers {
     }
 }
 
-fn parse(bytes: &[u8], index: &[u8; HASH]) -> Option<Vec<[u8; HASH]>> {
+fn parse(bytes: &[u8], index: &[u8; HASH]) -> Option<u32> {
     let rest = bytes.strip_prefix(MAGIC)?.strip_prefix(index)?;
-    let (digests, []) = rest.as_chunks::<HASH>() else {
-        return None;
-    };
-    Some(digests.to_vec())
+    rest.try_into().ok().map(u32::from_le_bytes)
 }
 
 #[cfg(test)]
@@ -119,19 +103,31 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("update/progress");
         let mut first = Leftovers::load(Some(&path), [1; 32]);
-        assert_eq!(first.next(), None);
-        for digest in [[7; 32], [8; 32]] {
-            first.push(digest);
-        }
+        assert!(!first.claims_next());
+        first.push();
+        first.push();
         first.store();
         let mut second = Leftovers::load(Some(&path), [1; 32]);
-        assert_eq!(second.next(), Some([7; 32]));
-        second.push([7; 32]);
-        assert_eq!(second.next(), Some([8; 32]));
-        assert_eq!(Leftovers::load(Some(&path), [2; 32]).next(), None);
+        for claimed in [true, true, false] {
+            assert_eq!(second.claims_next(), claimed);
+            second.push();
+        }
+        assert!(!Leftovers::load(Some(&path), [2; 32]).claims_next());
         second.remove();
-        assert_eq!(Leftovers::load(Some(&path), [1; 32]).next(), None);
+        assert!(!Leftovers::load(Some(&path), [1; 32]).claims_next());
         assert!(second.take_broken().is_none());
+    }
+
+    #[test]
+    fn a_file_of_another_length_claims_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("progress");
+        for length in [39, 40, 43, 45, 4000] {
+            let mut bytes = [&MAGIC[..], &[1; 32]].concat();
+            bytes.resize(length, 1);
+            replace_file(&path, &bytes, 0o600).unwrap();
+            assert!(!Leftovers::load(Some(&path), [1; 32]).claims_next(), "{length}");
+        }
     }
 
     #[test]
@@ -140,7 +136,7 @@ mod tests {
         let file = directory.path().join("file");
         std::fs::File::create(&file).unwrap();
         let mut leftovers = Leftovers::load(Some(&file.join("progress")), [1; 32]);
-        leftovers.push([7; 32]);
+        leftovers.push();
         leftovers.store();
         assert_eq!(leftovers.take_broken().unwrap().action, "make the directory of");
         leftovers.store();

@@ -1,9 +1,12 @@
-//! Which disk and which slot the running system came from.
+//! Which disk and which slot the running system came from, and what is in that slot.
 
+use super::Executor;
 use crate::error::{Error, Kind, Result};
-use coracle_block::{Access, Devices, Disk, Doing};
+use coracle_block::{Access, Devices, Disk, Doing, Partition};
+use coracle_format::bundle::Part;
 use coracle_format::device::SYSTEM;
 use coracle_format::layout::Role;
+use coracle_format::slot::Descriptor;
 use coracle_slots::Slot;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -35,4 +38,48 @@ pub(super) fn find(access: Access) -> Result<(Disk, Slot)> {
 /// Seconds since 1970 as the machine's clock has them, set or not.
 pub(super) fn clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The parts of the slot that runs, for reading. Nothing vouches for what is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Running<'a> {
+    disk: &'a Disk,
+    partition: Partition,
+    descriptor: Descriptor,
+}
+
+impl<'a> Running<'a> {
+    /// `None` if the slot's descriptor cannot be read: nobody knows then where its parts are.
+    pub(super) fn of(executor: &'a Executor) -> Option<Self> {
+        let descriptor = executor.descriptor(executor.running())?;
+        let partition = executor.partition(executor.running())?;
+        Some(Self { disk: &executor.disk, partition, descriptor })
+    }
+
+    /// The disk it is on.
+    pub(super) const fn disk(&self) -> &'a Disk {
+        self.disk
+    }
+
+    /// Its partition.
+    pub(super) const fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// Where some bytes of a part are in the partition, if the part has them.
+    pub(super) fn place(&self, part: Part, offset: u64, bytes: u64) -> Option<u64> {
+        let range = match part {
+            Part::Root => self.descriptor.root,
+            Part::Boot => self.descriptor.boot,
+        };
+        let end = offset.checked_add(bytes)?;
+        range.offset.checked_add(offset).filter(|_| end <= range.bytes)
+    }
+
+    /// Fills the buffer from an offset of a part; `false` if the part has no such bytes or they cannot be read.
+    pub(super) fn read(&self, part: Part, offset: u64, buffer: &mut [u8]) -> bool {
+        let bytes = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
+        self.place(part, offset, bytes)
+            .is_some_and(|at| self.disk.read_within(&self.partition, at, buffer).is_ok())
+    }
 }

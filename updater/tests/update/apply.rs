@@ -9,7 +9,7 @@ use coracle_slots::history::Event;
 use coracle_slots::{Slot, SlotState, Verdict};
 use coracle_update::engine::Ask;
 use coracle_update::error::Kind;
-use coracle_update::executor::{Executor, Failure};
+use coracle_update::executor::{Executor, Failure, Supply};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -107,14 +107,14 @@ fn an_interrupted_update_goes_on_where_it_was_and_without_its_notes_starts_over(
     let whole = {
         let (_, executor) = shipped();
         let mut source = Memory::new(bundle.clone());
-        executor.update(Ask::Apply, &mut source, &settings(), &mut Notes::default()).unwrap();
+        executor.update(Ask::Apply, Supply::of(&mut source), &settings(), &mut Notes::default()).unwrap();
         source.taken
     };
     let attempt = |executor: &Executor, bundle: &[u8]| {
         let mut source = Memory::new(bundle.to_vec());
         let mut settings = settings();
         settings.leftovers = Some(&notes);
-        let done = executor.update(Ask::Apply, &mut source, &settings, &mut Notes::default());
+        let done = executor.update(Ask::Apply, Supply::of(&mut source), &settings, &mut Notes::default());
         (done.is_ok(), source.taken)
     };
     let (model, executor) = shipped();
@@ -154,7 +154,7 @@ fn leftovers_that_lie_cost_a_transfer_and_nothing_else() {
     let mut settings = settings();
     settings.leftovers = Some(&notes);
     let mut source = Memory::new(new.bundle());
-    executor.update(Ask::Apply, &mut source, &settings, &mut Notes::default()).unwrap();
+    executor.update(Ask::Apply, Supply::of(&mut source), &settings, &mut Notes::default()).unwrap();
     assert_eq!(verified(executor.disk(), Slot::B), Some(new.release()));
 }
 
@@ -169,7 +169,7 @@ fn a_full_state_is_said_once_and_stops_nothing() {
     settings.leftovers = Some(&notes_at);
     let mut notes = Notes::default();
     executor
-        .update(Ask::Apply, &mut Memory::new(Payload::new("2.0").bundle()), &settings, &mut notes)
+        .update(Ask::Apply, Supply::of(&mut Memory::new(Payload::new("2.0").bundle())), &settings, &mut notes)
         .unwrap();
     assert_eq!(notes.0.len(), 1, "{notes:?}");
     assert!(notes.0[0].ends_with("if this update is interrupted, it starts over"), "{notes:?}");
@@ -190,7 +190,7 @@ fn a_baseline_that_cannot_be_taken_is_said_and_stops_nothing() {
     settings.survey = Some(&survey);
     let mut notes = Notes::default();
     executor
-        .update(Ask::Apply, &mut Memory::new(Payload::new("2.0").bundle()), &settings, &mut notes)
+        .update(Ask::Apply, Supply::of(&mut Memory::new(Payload::new("2.0").bundle())), &settings, &mut notes)
         .unwrap();
     let expected =
         "cannot write /state/update/baseline (no space left): everything has to be healthy in the trial";
@@ -207,7 +207,7 @@ fn a_machine_whose_record_is_unreadable_takes_an_update_and_says_so() {
     }
     let mut notes = Notes::default();
     let mut source = Memory::new(Payload::new("2.0").bundle());
-    executor.update(Ask::Apply, &mut source, &settings(), &mut notes).unwrap();
+    executor.update(Ask::Apply, Supply::of(&mut source), &settings(), &mut notes).unwrap();
     assert_eq!(notes.0, ["both copies of the slot record are unreadable: floors and verdicts are forgotten"]);
     assert_eq!(executor.record().unwrap().state(Slot::B), SlotState::Trial { starts: 0 });
 }

@@ -9,7 +9,7 @@ use coracle_format::bundle::Header;
 use coracle_format::slot::Arch;
 use coracle_slots::{Slot, SlotState};
 use coracle_update::engine::Ask;
-use coracle_update::executor::Executor;
+use coracle_update::executor::{Executor, Supply};
 use coracle_update::source::{FileSource, Length};
 use coracle_update::{Error, Kind};
 use std::fs::File;
@@ -127,10 +127,11 @@ fn what_has_expired_is_refused_where_the_clock_is_known_and_only_there() {
     let mut settings = settings();
     settings.now = Some(crate::fixture::EXPIRES + 1);
     let mut source = Memory::new(Payload::new("2.0").bundle());
-    let error = executor.update(Ask::Apply, &mut source, &settings, &mut Notes::default()).unwrap_err();
+    let error =
+        executor.update(Ask::Apply, Supply::of(&mut source), &settings, &mut Notes::default()).unwrap_err();
     assert_eq!(error.kind(), Kind::Stale);
     settings.now = None;
-    executor.update(Ask::Apply, &mut source, &settings, &mut Notes::default()).unwrap();
+    executor.update(Ask::Apply, Supply::of(&mut source), &settings, &mut Notes::default()).unwrap();
 }
 
 #[test]
@@ -241,7 +242,7 @@ fn trailing_bytes_are_refused_in_a_file_and_a_stream_and_are_no_matter_on_a_devi
     for (length, expected) in cases {
         let executor = shipped("1.0");
         let mut source = Memory { length, ..Memory::new(bundle.clone()) };
-        let done = executor.update(Ask::Apply, &mut source, &settings(), &mut Notes::default());
+        let done = executor.update(Ask::Apply, Supply::of(&mut source), &settings(), &mut Notes::default());
         assert_eq!(done.err().map(|error| error.to_string()), expected);
         let armed = executor.record().unwrap().on_trial().is_some();
         assert_eq!(armed, expected.is_none());
@@ -262,7 +263,7 @@ fn a_check_says_the_same_and_writes_nothing() {
     let check = |bundle: Vec<u8>| {
         coracle_block::replace_file(&path, &bundle, 0o600).unwrap();
         let mut source = FileSource::new(&path);
-        executor.update(Ask::Check, &mut source, &settings(), &mut Notes::default())
+        executor.update(Ask::Check, Supply::of(&mut source), &settings(), &mut Notes::default())
     };
     let job = check(Payload::new("2.0").bundle()).unwrap();
     assert_eq!((job.offer.version.to_string().as_str(), job.spare()), ("2.0.0", Slot::B));

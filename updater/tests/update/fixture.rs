@@ -13,7 +13,7 @@ use coracle_slots::{Record, Release, Slot};
 use coracle_trust::publish::{self, Signers};
 use coracle_trust::{Release as Stated, Role};
 use coracle_update::engine::{Ask, Job};
-use coracle_update::executor::{Executor, Observer, Settings, Vouching};
+use coracle_update::executor::{Executor, Observer, Settings, Supply, Tools, Vouching};
 use coracle_update::source::{Length, Source, SourceError};
 use ed25519_dalek::{Signer as _, SigningKey};
 use sha2::{Digest as _, Sha256};
@@ -337,10 +337,11 @@ pub(crate) fn settings<'a>() -> Settings<'a> {
         leftovers: None,
         survey: None,
         vouching: Vouching::Inline,
+        tools: Tools::default(),
     }
 }
 
 /// Applies a bundle with the usual settings.
 pub(crate) fn apply(executor: &Executor, bundle: Vec<u8>) -> coracle_update::Result<Job> {
-    executor.update(Ask::Apply, &mut Memory::new(bundle), &settings(), &mut Notes::default())
+    executor.update(Ask::Apply, Supply::of(&mut Memory::new(bundle)), &settings(), &mut Notes::default())
 }

@@ -4,7 +4,7 @@ use crate::fixture::{Notes, Payload, noise, settings, ship, verified};
 use coracle_block::{Access, Disk};
 use coracle_slots::Slot;
 use coracle_update::engine::Ask;
-use coracle_update::executor::Executor;
+use coracle_update::executor::{Executor, Supply};
 use coracle_update::source::FileSource;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ fn the_update_of_the_child() {
     let mut settings = settings();
     settings.leftovers = Some(&notes);
     let mut source = FileSource::new(&directory.join("u.bundle"));
-    executor.update(Ask::Apply, &mut source, &settings, &mut Notes::default()).unwrap();
+    executor.update(Ask::Apply, Supply::of(&mut source), &settings, &mut Notes::default()).unwrap();
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     println!("\npeak {}", peak.trim().trim_end_matches(" kB"));

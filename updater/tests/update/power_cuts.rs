@@ -5,7 +5,7 @@ use coracle_block::meta::{self, Others};
 use coracle_block::model::{Cut, Model};
 use coracle_slots::{Reason, Slot, SlotState};
 use coracle_update::engine::Ask;
-use coracle_update::executor::Executor;
+use coracle_update::executor::{Executor, Supply};
 use std::path::Path;
 
 /// A small release: the fewer writes, the more cuts of each.
@@ -45,7 +45,7 @@ fn assert_good(cut: &Cut, allowed: &[Payload], next: &[u8], leftovers: Option<&P
     settings.leftovers = leftovers;
     let mut source = Memory::new(next.to_vec());
     executor
-        .update(Ask::Apply, &mut source, &settings, &mut Notes::default())
+        .update(Ask::Apply, Supply::of(&mut source), &settings, &mut Notes::default())
         .unwrap_or_else(|error| panic!("{at}: {error:?}"));
     let spare = slot.other();
     assert_eq!(executor.record().unwrap().state(spare), SlotState::Trial { starts: 0 }, "{at}");
@@ -114,7 +114,7 @@ fn notes_about_frames_that_a_power_cut_took_are_seen_through() {
         after += 1;
         model.fail_after(Some(after));
         let mut source = Memory::new(new.bundle());
-        executor.update(Ask::Apply, &mut source, &settings, &mut Notes::default()).unwrap_err();
+        executor.update(Ask::Apply, Supply::of(&mut source), &settings, &mut Notes::default()).unwrap_err();
     }
     let kept = coracle_block::read_limited(&notes, 1 << 20).unwrap();
     let bundle = new.bundle();

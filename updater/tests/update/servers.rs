@@ -8,7 +8,7 @@ use coracle_block::model::Model;
 use coracle_slots::{Slot, SlotState};
 use coracle_tls::Clock;
 use coracle_update::engine::{Ask, Job};
-use coracle_update::executor::Executor;
+use coracle_update::executor::{Executor, Supply};
 use coracle_update::fetch::stream::{self, Stream, Transfer};
 use coracle_update::source::{HttpSource, Source, SourceError};
 use coracle_update::{Error, Kind};
@@ -57,7 +57,7 @@ fn shipped() -> Executor {
 fn update(executor: &Executor, source: &mut dyn Source, leftovers: Option<&Path>) -> Result<Job, Error> {
     let mut settings = settings();
     settings.leftovers = leftovers;
-    executor.update(Ask::Apply, source, &settings, &mut Notes::default())
+    executor.update(Ask::Apply, Supply::of(source), &settings, &mut Notes::default())
 }
 
 /// What a whole update from this server comes to: its error, with the machine as it was.

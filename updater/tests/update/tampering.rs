@@ -7,7 +7,7 @@ use coracle_block::model::Model;
 use coracle_block::{Access, Disk, Medium};
 use coracle_slots::{Slot, SlotState};
 use coracle_update::engine::Ask;
-use coracle_update::executor::{Executor, Observer};
+use coracle_update::executor::{Executor, Observer, Supply};
 use coracle_update::{Error, Kind};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -66,7 +66,8 @@ fn a_byte_of_the_spare_slot_that_changes_after_it_was_written_is_found_before_ar
         for byte in [0, 1, length / 2, length - 1] {
             let mut observer = Tamperer { disk: &raw, at: slot.offset + offset + byte };
             let mut source = Memory::new(new.bundle());
-            let error = executor.update(Ask::Apply, &mut source, &settings(), &mut observer).unwrap_err();
+            let error =
+                executor.update(Ask::Apply, Supply::of(&mut source), &settings(), &mut observer).unwrap_err();
             let words = names.map(|name| {
                 format!("cannot apply u.bundle: the disk gives back another {name} than was written")
             });

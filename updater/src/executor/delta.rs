@@ -1,0 +1,83 @@
+//! A delta while it is applied: how far its operations are, and what became of them.
+//!
+//! ```text
+//! old      bytes of the slot that runs, as an operation needs them
+//! make     one operation: checks first, then bytes
+//! output   what it makes, compared with the signed digests frame by frame
+//! packing  contents compressed again by another program
+//! memory   whether there is enough for that
+//! ```
+
+mod make;
+mod memory;
+mod old;
+mod output;
+mod packing;
+
+pub(super) use make::{Failure, Hands, Slots, Stand};
+
+use coracle_format::delta::{Header, Operation, Table};
+
+/// After so many operations that have failed, the bundle is taken instead of the rest.
+pub(super) const FAILURES_MAX: u32 = 3;
+
+/// A delta from the release that runs.
+#[derive(Debug)]
+pub(super) struct Delta {
+    table: Table,
+    /// Where each operation's bytes are in the file.
+    places: Vec<u64>,
+    /// The operation that is under way.
+    number: usize,
+    stand: Stand,
+    failures: u32,
+}
+
+impl Delta {
+    /// The delta with this header and table.
+    pub(super) fn new(header: &Header, table: Table) -> Self {
+        let streams = header.streams_offset();
+        let places = table.placed().map(|(at, _)| streams.saturating_add(at)).collect();
+        Self { table, places, number: 0, stand: Stand::New, failures: 0 }
+    }
+
+    /// Begins with the first operation again.
+    pub(super) fn restart(&mut self) {
+        (self.number, self.stand) = (0, Stand::New);
+    }
+
+    /// Turns to the operation that makes a frame.
+    pub(super) fn turn_to(&mut self, frame: u32) {
+        let behind = self.table.operations().partition_point(|operation| operation.first <= frame);
+        let number = behind.saturating_sub(1);
+        if number != self.number {
+            (self.number, self.stand) = (number, Stand::New);
+        }
+    }
+
+    /// The operation that is under way, its number, and where its bytes are in the file.
+    pub(super) fn operation(&self) -> Option<(usize, &Operation, u64)> {
+        let operation = self.table.operations().get(self.number)?;
+        Some((self.number, operation, *self.places.get(self.number)?))
+    }
+
+    /// How far the operation is that is under way.
+    pub(super) fn stand(&self) -> &Stand {
+        &self.stand
+    }
+
+    /// The operation is so far now.
+    pub(super) fn set_stand(&mut self, stand: Stand) {
+        self.stand = stand;
+    }
+
+    /// The operation has failed because of what it says or starts from.
+    pub(super) fn count_failure(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// How often that has happened.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+}

@@ -1,0 +1,288 @@
+//! A frame, from where it is cheapest to have: the slot that is written, the delta, the slot that runs, the bundle.
+//! Whatever gives it, it counts when its bytes have the signed digest.
+
+use super::opening::{is_of_the_file, sentence};
+use super::run::{Run, out_of_order};
+use crate::engine::Origin;
+use crate::error::{Error, Kind, Result};
+use crate::executor::delta::{Delta, FAILURES_MAX, Failure, Hands, Slots, Stand};
+use crate::executor::filling::Filling;
+use crate::executor::frames::Unpacker;
+use crate::executor::stream::{Feed, Place, Reach, Stream};
+use coracle_format::bundle::{self, Encoding, Frame, Index};
+use coracle_format::delta::{Method, Operation};
+
+/// While frames go in, the slot is synced after this part of it; so often at most.
+const SYNCS_WHILE_FILLING: u64 = 16;
+/// But not before so many bytes.
+const SYNC_BYTES_MIN: u64 = 8 << 20;
+
+impl Run<'_> {
+    /// Puts a frame into the slot.
+    pub(super) fn fill(&mut self, number: u32, stream: &mut Stream<'_>) -> Reach<Origin> {
+        let frame = *frames(self.index()?, number, 1)?.first().ok_or_else(out_of_order)?;
+        let origin = self.get((number, &frame), stream)?;
+        let index = self.index.as_ref().ok_or_else(out_of_order)?;
+        let total = index.root.bytes.saturating_add(index.boot.bytes);
+        let spare = self.executor.spare()?;
+        let filling = self.filling.as_mut().ok_or_else(out_of_order)?;
+        filling.take(&spare, &frame)?;
+        if filling.unsynced >= (total / SYNCS_WHILE_FILLING).max(SYNC_BYTES_MIN) {
+            spare.sync()?;
+            filling.unsynced = 0;
+            filling.leftovers.store();
+        }
+        let done = filling.done;
+        self.tally.count(origin);
+        self.say_broken_leftovers();
+        self.observer.progress(done, total);
+        Ok(origin)
+    }
+
+    /// Has the frame in the unpacker and at its place when it returns well.
+    fn get(&mut self, (number, frame): (u32, &Frame), stream: &mut Stream<'_>) -> Reach<Origin> {
+        let spare = self.executor.spare()?;
+        let filling = self.filling.as_mut().ok_or_else(out_of_order)?;
+        if filling.keep(&spare, frame)? {
+            return Ok(Origin::Kept);
+        }
+        let origin = if frame.encoding == Encoding::Zeros {
+            filling.unpacker.zeros(number, frame)?;
+            if self.delta.is_some() { Origin::Delta } else { Origin::Source }
+        } else if self.by_delta((number, frame), stream)? {
+            return Ok(Origin::Delta);
+        } else if self.is_running(frame)? {
+            Origin::Running
+        } else {
+            self.from_bundle((number, frame), stream)?;
+            Origin::Source
+        };
+        self.to_fill()?.write(&spare, frame)?;
+        Ok(origin)
+    }
+
+    fn is_running(&mut self, frame: &Frame) -> Result<bool> {
+        let running = self.running;
+        let filling = self.to_fill()?;
+        Ok(running.is_some_and(|running| filling.find(&running, frame)))
+    }
+
+    fn by_delta(&mut self, frame: (u32, &Frame), stream: &mut Stream<'_>) -> Reach<bool> {
+        let Some(mut delta) = self.delta.take() else {
+            return Ok(false);
+        };
+        delta.turn_to(frame.0);
+        let found = self.by_operation(&mut delta, frame, stream);
+        if delta.failures() >= FAILURES_MAX && self.has_bundle() {
+            self.observer.note("so much of the delta has failed that the rest of it is given up: the bundle is taken instead");
+        } else {
+            self.delta = Some(delta);
+        }
+        found
+    }
+
+    fn by_operation(
+        &mut self,
+        delta: &mut Delta,
+        (number, frame): (u32, &Frame),
+        stream: &mut Stream<'_>,
+    ) -> Reach<bool> {
+        let Some((_, operation, at)) = delta.operation() else {
+            return Ok(false);
+        };
+        let first = operation.first;
+        match (delta.stand(), &operation.method) {
+            (Stand::Failed, _) => return Ok(false),
+            (_, Method::Frames) => {
+                let inside = self.stored_at(number)?.saturating_sub(self.stored_at(first)?);
+                stream.go_to(Place { feed: Feed::Main, offset: at.saturating_add(inside) })?;
+                return Ok(self.take_carried(delta, (number, frame), stream)?);
+            }
+            (Stand::New | Stand::Checked, Method::Copy(_) | Method::Files(_)) => {
+                let stand = self.run_operation(delta, number, stream)?;
+                delta.set_stand(stand);
+            }
+            (Stand::Made(_), Method::Copy(_) | Method::Files(_)) => {}
+        }
+        let inside = usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX);
+        let is_made = match delta.stand() {
+            Stand::Made(right) => right.get(inside).copied().unwrap_or(false),
+            Stand::New | Stand::Checked | Stand::Failed => false,
+        };
+        if is_made {
+            let spare = self.executor.spare()?;
+            let filling = self.to_fill()?;
+            let at = filling.place(frame);
+            spare.read(at, filling.unpacker.buffer(frame))?;
+        }
+        Ok(is_made)
+    }
+
+    /// A frame that the delta carries, from where the stream stands.
+    fn take_carried(
+        &mut self,
+        delta: &mut Delta,
+        (number, frame): (u32, &Frame),
+        stream: &mut Stream<'_>,
+    ) -> Result<bool> {
+        let spare = self.executor.spare()?;
+        let filling = self.to_fill()?;
+        match filling.unpacker.read(stream, number, frame) {
+            Ok(()) => {
+                filling.write(&spare, frame)?;
+                Ok(true)
+            }
+            Err(error) if self.has_bundle() && is_of_the_file(&error) => {
+                let stand = self.fail(delta, Failure::Wrong(sentence(&error)))?;
+                delta.set_stand(stand);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the frames of an operation, from the one with this number on.
+    fn run_operation(&mut self, delta: &mut Delta, number: u32, stream: &mut Stream<'_>) -> Reach<Stand> {
+        let Some((_, operation, at)) = delta.operation() else {
+            return Ok(Stand::Failed);
+        };
+        let operation = operation.clone();
+        let Some(running) = self.running else {
+            let why = "the slot that runs does not say where its parts are".to_owned();
+            return Ok(self.fail(delta, Failure::Wrong(why))?);
+        };
+        let spare = self.executor.spare()?;
+        let index = self.index.as_ref().ok_or_else(out_of_order)?;
+        let filling = self.filling.as_mut().ok_or_else(out_of_order)?;
+        // What an operation needs itself is much.
+        filling.unpacker = Unpacker::new();
+        let Filling { layout, pace, .. } = filling;
+        let frames = frames(index, operation.first, operation.frames)?;
+        let slots = Slots { running, spare: &spare, layout };
+        let hands = Hands { slots, pace, tools: self.settings.tools, frames };
+        if matches!(delta.stand(), Stand::New)
+            && let Err(failure) = hands.check(&operation)
+        {
+            return Ok(self.fail(delta, failure)?);
+        }
+        delta.set_stand(Stand::Checked);
+        let mut bytes = Vec::new();
+        if operation.stream > 0 {
+            stream.go_to(Place { feed: Feed::Main, offset: at })?;
+            bytes.resize(usize::try_from(operation.stream).unwrap_or(0), 0);
+            match stream.fill(&mut bytes) {
+                Err(error) if self.bundle.is_some() || self.feeds.full.is_some() => {
+                    if is_of_the_file(&error) {
+                        return Ok(self.fail(delta, Failure::Wrong(sentence(&error)))?);
+                    }
+                    return Err(error.into());
+                }
+                read => read?,
+            }
+        }
+        let from = usize::try_from(number.saturating_sub(operation.first)).unwrap_or(0);
+        match hands.make(&operation, &bytes, from) {
+            Ok(made) => {
+                if let Some(why) = made.problem {
+                    self.fail(delta, Failure::Wrong(why))?;
+                }
+                Ok(Stand::Made(made.right))
+            }
+            Err(failure) => Ok(self.fail(delta, failure)?),
+        }
+    }
+
+    /// An operation is given up, and that is said.
+    fn fail(&mut self, delta: &mut Delta, failure: Failure) -> Result<Stand> {
+        let why = match failure {
+            Failure::Fatal(error) => return Err(error),
+            Failure::Memory(why) => why,
+            Failure::Wrong(why) => {
+                delta.count_failure();
+                why
+            }
+        };
+        if let Some((number, operation, _)) = delta.operation() {
+            let text = format!("operation {number} of the delta ({}) has failed: {why}", span(operation));
+            self.observer.note(&text);
+            self.problem = Some(text);
+        }
+        Ok(Stand::Failed)
+    }
+
+    /// Unpacks a frame that the bundle carries.
+    fn from_bundle(&mut self, (number, frame): (u32, &Frame), stream: &mut Stream<'_>) -> Reach<()> {
+        let (feed, header) = self.bundle(number, stream)?;
+        let offset = header.frames_offset().saturating_add(self.stored_at(number)?);
+        stream.go_to(Place { feed, offset })?;
+        self.to_fill()?.unpacker.read(stream, number, frame)?;
+        Ok(())
+    }
+
+    /// The bundle and where it is. Of one beside a delta only the header is read: the index is known, and every frame that
+    /// comes is compared with it.
+    fn bundle(&mut self, number: u32, stream: &mut Stream<'_>) -> Reach<(Feed, bundle::Header)> {
+        if let Some(found) = self.bundle {
+            return Ok(found);
+        }
+        let Some(full) = &self.feeds.full else {
+            let place = &self.feeds.main.place;
+            let error =
+                Error::new(Kind::NotFound, format!("cannot apply {place}: it does not give frame {number}"))
+                    .hint("apply the bundle of the release instead, or name it beside the delta with --full");
+            return Err(match &self.problem {
+                Some(why) => error.because(why.clone()),
+                None => error,
+            }
+            .into());
+        };
+        let beside = Place { feed: Feed::Full, offset: 0 };
+        stream.go_to(beside)?;
+        let mut bytes = [0; bundle::HEADER_BYTES];
+        stream.fill(&mut bytes)?;
+        let malformed = |why: &dyn std::fmt::Display| {
+            Error::new(Kind::Hostile, format!("cannot read {}: {why}", full.place))
+                .hint("name the bundle of the release that the delta leads to")
+        };
+        let header = bundle::Header::parse(&bytes).map_err(|why| malformed(&why))?;
+        self.check_length(Feed::Full, header.total())?;
+        let index = self.verified.as_ref().ok_or_else(out_of_order)?.index_length;
+        if header.frames != self.index()?.stored_bytes() || u64::from(header.index) != index {
+            return Err(malformed(&"it is not of the same release as the delta").into());
+        }
+        Ok(*self.bundle.insert((Feed::Full, header)))
+    }
+
+    fn has_bundle(&self) -> bool {
+        self.bundle.is_some() || self.feeds.full.is_some()
+    }
+
+    fn stored_at(&self, number: u32) -> Result<u64> {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        self.stored_at.get(number).copied().ok_or_else(out_of_order)
+    }
+
+    fn index(&self) -> Result<&Index> {
+        self.index.as_ref().ok_or_else(out_of_order)
+    }
+
+    fn to_fill(&mut self) -> Result<&mut Filling> {
+        self.filling.as_mut().ok_or_else(out_of_order)
+    }
+}
+
+/// So many frames from one on.
+fn frames(index: &Index, first: u32, count: u32) -> Result<&[Frame]> {
+    let place = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let end = place(first).checked_add(place(count)).unwrap_or(usize::MAX);
+    index.frames.get(place(first)..end).ok_or_else(out_of_order)
+}
+
+/// Which frames an operation makes, in words.
+fn span(operation: &Operation) -> String {
+    let Operation { first, frames, .. } = operation;
+    match frames {
+        1 => format!("frame {first}"),
+        _ => format!("frames {first} to {}", first.saturating_add(*frames).saturating_sub(1)),
+    }
+}
