@@ -13,7 +13,7 @@ use coracle_slots::{Record, Release, Slot};
 use coracle_trust::publish::{self, Signers};
 use coracle_trust::{Release as Stated, Role};
 use coracle_update::engine::{Ask, Job};
-use coracle_update::executor::{Executor, Observer, Settings, Supply, Tools, Vouching};
+use coracle_update::executor::{Executor, Observer, Settings, Supply, Tally, Tools, Vouching};
 use coracle_update::source::{Length, Source, SourceError};
 use ed25519_dalek::{Signer as _, SigningKey};
 use sha2::{Digest as _, Sha256};
@@ -183,6 +183,13 @@ impl Payload {
     /// A bundle of this index and these frames, signed with the key of this seed.
     pub(crate) fn pack(&self, index: &Index, stored: &[u8], seed: u8) -> Vec<u8> {
         let index = index.encode().unwrap();
+        let metadata = self.metadata(&index, seed);
+        let header = Header::of(&metadata, &index, u64::try_from(stored.len()).unwrap()).unwrap();
+        [&header.encode()[..], &metadata, &index, stored].concat()
+    }
+
+    /// The metadata that vouches for this index, signed with the key of this seed.
+    pub(crate) fn metadata(&self, index: &[u8], seed: u8) -> Vec<u8> {
         let stated = Stated {
             name: self.name.to_owned(),
             arch: self.arch,
@@ -191,10 +198,8 @@ impl Payload {
             released: 1_790_000_000,
             replaces: self.replaces.map(|version| Version::parse(version).unwrap()),
         };
-        let targets = sign(&publish::targets(&stated, &index, EXPIRES).unwrap(), &key(seed));
-        let metadata = Metadata { roots: Vec::new(), targets: &targets }.encode().unwrap();
-        let header = Header::of(&metadata, &index, u64::try_from(stored.len()).unwrap()).unwrap();
-        [&header.encode()[..], &metadata, &index, stored].concat()
+        let targets = sign(&publish::targets(&stated, index, EXPIRES).unwrap(), &key(seed));
+        Metadata { roots: Vec::new(), targets: &targets }.encode().unwrap()
     }
 }
 
@@ -315,7 +320,7 @@ impl Source for Memory {
 
 /// Remembers what an update says.
 #[derive(Debug, Default)]
-pub(crate) struct Notes(pub(crate) Vec<String>);
+pub(crate) struct Notes(pub(crate) Vec<String>, pub(crate) Tally);
 
 impl Observer for Notes {
     fn stage(&mut self, _name: &'static str) {}
@@ -324,6 +329,9 @@ impl Observer for Notes {
     }
     fn note(&mut self, text: &str) {
         self.0.push(text.to_owned());
+    }
+    fn supplied(&mut self, tally: &Tally) {
+        self.1 = *tally;
     }
 }
 

@@ -7,7 +7,11 @@ mod bad_input;
 #[cfg(test)]
 mod channels;
 #[cfg(test)]
+mod deltas;
+#[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod making;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]

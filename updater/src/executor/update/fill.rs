@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::executor::delta::{Delta, FAILURES_MAX, Failure, Hands, Slots, Stand};
 use crate::executor::filling::Filling;
 use crate::executor::frames::Unpacker;
-use crate::executor::stream::{Feed, Place, Reach, Stream};
+use crate::executor::stream::{Feed, Halt, Place, Reach, Stream};
 use coracle_format::bundle::{self, Encoding, Frame, Index};
 use coracle_format::delta::{Method, Operation};
 
@@ -72,7 +72,16 @@ impl Run<'_> {
             return Ok(false);
         };
         delta.turn_to(frame.0);
-        let found = self.by_operation(&mut delta, frame, stream);
+        let found = match self.by_operation(&mut delta, frame, stream) {
+            // What is damaged in one file, or not there, is whole in the other.
+            Err(Halt::Failed(error)) if self.has_bundle() && is_of_the_file(&error) => {
+                let stand = self.fail(&delta, &sentence(&error));
+                delta.count_failure();
+                delta.set_stand(stand);
+                Ok(false)
+            }
+            other => other,
+        };
         if delta.failures() >= FAILURES_MAX && self.has_bundle() {
             self.observer.note("so much of the delta has failed that the rest of it is given up: the bundle is taken instead");
         } else {
@@ -96,7 +105,11 @@ impl Run<'_> {
             (_, Method::Frames) => {
                 let inside = self.stored_at(number)?.saturating_sub(self.stored_at(first)?);
                 stream.go_to(Place { feed: Feed::Main, offset: at.saturating_add(inside) })?;
-                return Ok(self.take_carried(delta, (number, frame), stream)?);
+                let spare = self.executor.spare()?;
+                let filling = self.to_fill()?;
+                filling.unpacker.read(stream, number, frame)?;
+                filling.write(&spare, frame)?;
+                return Ok(true);
             }
             (Stand::New | Stand::Checked, Method::Copy(_) | Method::Files(_)) => {
                 let stand = self.run_operation(delta, number, stream)?;
@@ -118,29 +131,6 @@ impl Run<'_> {
         Ok(is_made)
     }
 
-    /// A frame that the delta carries, from where the stream stands.
-    fn take_carried(
-        &mut self,
-        delta: &mut Delta,
-        (number, frame): (u32, &Frame),
-        stream: &mut Stream<'_>,
-    ) -> Result<bool> {
-        let spare = self.executor.spare()?;
-        let filling = self.to_fill()?;
-        match filling.unpacker.read(stream, number, frame) {
-            Ok(()) => {
-                filling.write(&spare, frame)?;
-                Ok(true)
-            }
-            Err(error) if self.has_bundle() && is_of_the_file(&error) => {
-                let stand = self.fail(delta, Failure::Wrong(sentence(&error)))?;
-                delta.set_stand(stand);
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     /// Makes the frames of an operation, from the one with this number on.
     fn run_operation(&mut self, delta: &mut Delta, number: u32, stream: &mut Stream<'_>) -> Reach<Stand> {
         let Some((_, operation, at)) = delta.operation() else {
@@ -149,7 +139,7 @@ impl Run<'_> {
         let operation = operation.clone();
         let Some(running) = self.running else {
             let why = "the slot that runs does not say where its parts are".to_owned();
-            return Ok(self.fail(delta, Failure::Wrong(why))?);
+            return Ok(self.give_up(delta, Failure::Wrong(why))?);
         };
         let spare = self.executor.spare()?;
         let index = self.index.as_ref().ok_or_else(out_of_order)?;
@@ -163,51 +153,47 @@ impl Run<'_> {
         if matches!(delta.stand(), Stand::New)
             && let Err(failure) = hands.check(&operation)
         {
-            return Ok(self.fail(delta, failure)?);
+            return Ok(self.give_up(delta, failure)?);
         }
         delta.set_stand(Stand::Checked);
         let mut bytes = Vec::new();
         if operation.stream > 0 {
             stream.go_to(Place { feed: Feed::Main, offset: at })?;
             bytes.resize(usize::try_from(operation.stream).unwrap_or(0), 0);
-            match stream.fill(&mut bytes) {
-                Err(error) if self.bundle.is_some() || self.feeds.full.is_some() => {
-                    if is_of_the_file(&error) {
-                        return Ok(self.fail(delta, Failure::Wrong(sentence(&error)))?);
-                    }
-                    return Err(error.into());
-                }
-                read => read?,
-            }
+            stream.fill(&mut bytes)?;
         }
         let from = usize::try_from(number.saturating_sub(operation.first)).unwrap_or(0);
         match hands.make(&operation, &bytes, from) {
             Ok(made) => {
                 if let Some(why) = made.problem {
-                    self.fail(delta, Failure::Wrong(why))?;
+                    self.give_up(delta, Failure::Wrong(why))?;
                 }
                 Ok(Stand::Made(made.right))
             }
-            Err(failure) => Ok(self.fail(delta, failure)?),
+            Err(failure) => Ok(self.give_up(delta, failure)?),
         }
     }
 
-    /// An operation is given up, and that is said.
-    fn fail(&mut self, delta: &mut Delta, failure: Failure) -> Result<Stand> {
-        let why = match failure {
-            Failure::Fatal(error) => return Err(error),
-            Failure::Memory(why) => why,
+    /// The operation makes nothing more; a slot that cannot be written is the end of the update.
+    fn give_up(&mut self, delta: &mut Delta, failure: Failure) -> Result<Stand> {
+        match failure {
+            Failure::Fatal(error) => Err(error),
+            Failure::Memory(why) => Ok(self.fail(delta, &why)),
             Failure::Wrong(why) => {
                 delta.count_failure();
-                why
+                Ok(self.fail(delta, &why))
             }
-        };
+        }
+    }
+
+    /// Says why an operation has failed.
+    fn fail(&mut self, delta: &Delta, why: &str) -> Stand {
         if let Some((number, operation, _)) = delta.operation() {
             let text = format!("operation {number} of the delta ({}) has failed: {why}", span(operation));
             self.observer.note(&text);
             self.problem = Some(text);
         }
-        Ok(Stand::Failed)
+        Stand::Failed
     }
 
     /// Unpacks a frame that the bundle carries.
