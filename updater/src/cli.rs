@@ -57,11 +57,11 @@ fn dispatch(parsed: Parsed, report: &mut Report<'_>) -> Result<Exit> {
             follow(if armed { Afterwards::Reboot } else { Afterwards::Stay })?;
             return Ok(exit);
         }
-        Command::Check { place: Some(place) } => transfer::check(&Image::load()?, &place, report)?,
-        Command::Check { place: None } => channel::check(&Image::load()?, report)?,
-        Command::Apply { place, afterwards } => {
-            match place {
-                Some(place) => transfer::apply(&Image::load()?, &place, report)?,
+        Command::Check { places: Some(places) } => transfer::check(&Image::load()?, &places, report)?,
+        Command::Check { places: None } => channel::check(&Image::load()?, report)?,
+        Command::Apply { places, afterwards } => {
+            match places {
+                Some(places) => transfer::apply(&Image::load()?, &places, report)?,
                 None => channel::apply(&Image::load()?, report)?,
             }
             follow(afterwards)?;

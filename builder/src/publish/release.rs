@@ -89,6 +89,7 @@ fn read_bundle(ctx: &Context, place: &Path, chain: &Chain, now: u64) -> Result<(
         index_sha256: verified.index_sha256,
         id: index.boot.sha256,
         release: verified.release,
+        deltas: Vec::new(),
     };
     opened.check_parts(ctx, &index)?;
     Ok((path, vouched))

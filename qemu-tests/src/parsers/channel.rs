@@ -80,6 +80,7 @@ pub(super) fn channel_seeds() -> Vec<Vec<u8>> {
         index_sha256: [2; 32],
         id: [3; 32],
         release: release(),
+        deltas: Vec::new(),
     };
     let delegation = Delegation {
         name: "stable".to_owned(),

@@ -166,7 +166,8 @@ fn publish_everything(directory: &Path) {
         replaces: None,
     };
     let (sha256, index_sha256, id) = ([7; 32], [8; 32], [9; 32]);
-    let vouched = Vouched { length: 9000, sha256, index_length: 400, index_sha256, id, release };
+    let vouched =
+        Vouched { length: 9000, sha256, index_length: 400, index_sha256, id, release, deltas: Vec::new() };
     let delegation = Delegation {
         name: "stable".to_owned(),
         keys: vec![public(4)],

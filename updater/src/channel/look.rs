@@ -74,6 +74,8 @@ pub struct Offered {
     pub file: String,
     /// Bytes of the bundle.
     pub bytes: u64,
+    /// A delta from the release that runs: its file among the targets, and its bytes.
+    pub delta: Option<(String, u64)>,
 }
 
 impl Viewer<'_> {
@@ -102,9 +104,29 @@ impl Viewer<'_> {
         let machine = self.machine(&trusted)?;
         let times = Times { signed, since: 0, clock: self.clock, waves: self.waves };
         let decision = decide(&rollout, &machine, &times);
-        let offer = offer(&decision, &trusted, &place)?;
+        let offer = self.offer(&decision, &trusted, &place)?;
         let issued = trusted.issued().unwrap_or(0);
         Ok(Seen { decision, offer, issued, expires: trusted.expires(), signed })
+    }
+
+    /// The release that is taken or left for.
+    fn offer(&self, decision: &Decision, trusted: &Trusted, place: &str) -> Result<Option<Offered>> {
+        let (Decision::Take { target, .. } | Decision::Leave { target, .. }) = decision else {
+            return Ok(None);
+        };
+        let found = trusted.release(target).map_err(|why| distrusted(place, why))?;
+        let vouched: Vouched = found.ok_or_else(|| {
+            Error::new(Kind::Internal, format!("cannot take {target} from {place}: nobody vouches for it"))
+        })?;
+        let runs = self.executor.record()?.release(self.executor.running());
+        let delta = vouched.deltas.iter().find(|delta| delta.from == runs);
+        Ok(Some(Offered {
+            verified: trusted.verified(&vouched),
+            release: vouched.id,
+            file: vouched.file(),
+            bytes: vouched.length,
+            delta: delta.map(|delta| (vouched.delta_file(delta), delta.length)),
+        }))
     }
 
     fn machine(&self, trusted: &Trusted) -> Result<Machine> {
@@ -158,23 +180,6 @@ impl Viewer<'_> {
                 .hint("its maker must publish it again")
         })
     }
-}
-
-/// The release that is taken or left for.
-fn offer(decision: &Decision, trusted: &Trusted, place: &str) -> Result<Option<Offered>> {
-    let (Decision::Take { target, .. } | Decision::Leave { target, .. }) = decision else {
-        return Ok(None);
-    };
-    let found = trusted.release(target).map_err(|why| distrusted(place, why))?;
-    let vouched: Vouched = found.ok_or_else(|| {
-        Error::new(Kind::Internal, format!("cannot take {target} from {place}: nobody vouches for it"))
-    })?;
-    Ok(Some(Offered {
-        verified: trusted.verified(&vouched),
-        release: vouched.id,
-        file: format!("{}.{target}", crate::report::hex(&vouched.sha256)),
-        bytes: vouched.length,
-    }))
 }
 
 fn fetch_rollout(target: &client::Target, repository: &mut dyn Repository) -> Result<Vec<u8>> {

@@ -85,17 +85,17 @@ impl Poll<'_> {
             status.why = format!("slot {slot} waits for its trial, or is in it");
             return Ok(Outcome::Nothing);
         }
-        let mut source = repository.bundle(&offer.file, offer.bytes)?;
+        let mut sources = Sources::of(repository, offer)?;
         let issued_ms = status.issued_ms;
         let now = || self.time_for_windows(seen.signed, begun, issued_ms);
         let closed = || self.closed(now());
         if closed().is_some() && !self.is_staged(offer)? {
             let never = || Ok(Ok(()));
             let settings = Settings { vouching: Vouching::Channel(&offer.verified, &never), ..self.settings };
-            self.viewer.executor.update(Ask::Stage, Supply::of(&mut *source), &settings, observer)?;
+            self.viewer.executor.update(Ask::Stage, sources.supply(), &settings, observer)?;
         }
         // Writing the slot has taken its time: what was closed may be open.
-        if closed().is_none() && self.arm(offer, (repository, store), (source, observer), &closed)? {
+        if closed().is_none() && self.arm(offer, (repository, store), (sources, observer), &closed)? {
             "armed".clone_into(&mut status.state);
             "the next boot is its trial".clone_into(&mut status.why);
             return Ok(Outcome::Armed);
@@ -136,7 +136,7 @@ impl Poll<'_> {
         &self,
         offer: &Offered,
         (repository, store): (&mut dyn Repository, &mut Store),
-        (mut source, observer): (Box<dyn Source>, &mut dyn Observer),
+        (mut sources, observer): (Sources, &mut dyn Observer),
         closed: &dyn Fn() -> Option<(u64, u64)>,
     ) -> Result<bool> {
         let asked = RefCell::new((repository, store));
@@ -150,10 +150,31 @@ impl Poll<'_> {
             Ok(still_offered(&seen, offer))
         };
         let settings = Settings { vouching: Vouching::Channel(&offer.verified, &recheck), ..self.settings };
-        match self.viewer.executor.update(Ask::Apply, Supply::of(&mut *source), &settings, observer) {
+        match self.viewer.executor.update(Ask::Apply, sources.supply(), &settings, observer) {
             Ok(_) => Ok(true),
             Err(_) if closed().is_some() && self.is_staged(offer)? => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// Where the bytes of an offer are.
+struct Sources {
+    delta: Option<Box<dyn Source>>,
+    bundle: Box<dyn Source>,
+}
+
+impl Sources {
+    /// A delta that is signed and not there, as on a stick that has only bundles, is done without.
+    fn of(repository: &mut dyn Repository, offer: &Offered) -> Result<Self> {
+        let delta = offer.delta.as_ref().and_then(|(file, bytes)| repository.bundle(file, *bytes).ok());
+        Ok(Self { delta, bundle: repository.bundle(&offer.file, offer.bytes)? })
+    }
+
+    fn supply(&mut self) -> Supply<'_> {
+        match &mut self.delta {
+            Some(delta) => Supply { main: &mut **delta, full: Some(&mut *self.bundle) },
+            None => Supply::of(&mut *self.bundle),
         }
     }
 }

@@ -18,10 +18,12 @@ Commands:
   retry [RELEASE]           allow a release that failed here (a prefix of its digest) to be applied again
   history                   what happened to both slots, oldest first
 
-SOURCE is a file, a block device, an http(s) address, or - for the standard input. Without it the channel of the
-manifest is asked; apply then takes what it offers whatever waves and windows say.
+SOURCE is a bundle or a delta: a file, a block device, an http(s) address, or - for the standard input. Without it the
+channel of the manifest is asked; apply then takes what it offers whatever waves and windows say.
 
 Options:
+  --full SOURCE
+              with check and apply of a delta: the bundle of the same release, for what the delta cannot make here
   --json      one JSON object per line on standard output
   -h, --help  this text
 
@@ -37,16 +39,25 @@ pub(super) enum Afterwards {
     Reboot,
 }
 
+/// Where an update is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    /// A bundle or a delta.
+    pub(super) main: String,
+    /// The bundle beside a delta.
+    pub(super) full: Option<String>,
+}
+
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Help,
     Status,
     Check {
-        place: Option<String>,
+        places: Option<Places>,
     },
     Apply {
-        place: Option<String>,
+        places: Option<Places>,
         afterwards: Afterwards,
     },
     Confirm,
@@ -91,8 +102,13 @@ pub(super) fn parse(arguments: &[String]) -> Result<Parsed> {
         return Ok(Parsed { command: Command::Poll { archive: Some(path.clone()) }, style: Style::Human });
     }
     let mut words = Words::default();
-    for argument in arguments {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
         match argument.as_str() {
+            "--full" => {
+                let full = arguments.next().ok_or_else(|| usage("--full needs a SOURCE"))?;
+                words.full = Some(full.clone());
+            }
             "--json" => words.style = Style::Json,
             "--reboot" => words.reboot = true,
             "-h" | "--help" => words.help = true,
@@ -109,6 +125,7 @@ pub(super) fn parse(arguments: &[String]) -> Result<Parsed> {
 #[derive(Default)]
 struct Words {
     plain: Vec<String>,
+    full: Option<String>,
     style: Style,
     reboot: bool,
     help: bool,
@@ -122,12 +139,14 @@ impl Words {
         let afterwards = if self.reboot { Afterwards::Reboot } else { Afterwards::Stay };
         let mut plain = self.plain.into_iter();
         let name = plain.next().ok_or_else(|| usage("no command is named"))?;
+        let mut full = self.full;
         let mut operand = || plain.next();
+        let mut places = |main: Option<String>| main.map(|main| Places { main, full: full.take() });
         let command = match name.as_str() {
             "help" => Command::Help,
             "status" => Command::Status,
-            "check" => Command::Check { place: operand() },
-            "apply" => Command::Apply { place: operand(), afterwards },
+            "check" => Command::Check { places: places(operand()) },
+            "apply" => Command::Apply { places: places(operand()), afterwards },
             "confirm" => Command::Confirm,
             "rollback" => Command::Rollback { afterwards },
             "retry" => Command::Retry { release: operand() },
@@ -138,6 +157,9 @@ impl Words {
             crate::baseline::COMMAND => Command::Survey,
             other => return Err(usage(format!("unknown command {other}"))),
         };
+        if full.is_some() {
+            return Err(usage(format!("{name} does not take --full without the SOURCE of a delta")));
+        }
         if let Some(more) = plain.next() {
             return Err(usage(format!("{name} does not take {more}")));
         }
@@ -164,13 +186,20 @@ mod tests {
 
     #[test]
     fn every_command_is_understood() {
-        let place = || Some("u.bundle".to_owned());
+        let places = |main: &str| Some(Places { main: main.to_owned(), full: None });
+        let place = || places("u.bundle");
+        let both = || Some(Places { main: "u.delta".to_owned(), full: Some("u.bundle".to_owned()) });
         let cases = [
             ("status", Command::Status),
-            ("check u.bundle", Command::Check { place: place() }),
-            ("apply u.bundle", Command::Apply { place: place(), afterwards: Afterwards::Stay }),
-            ("apply -", Command::Apply { place: Some("-".to_owned()), afterwards: Afterwards::Stay }),
-            ("apply --reboot u.bundle", Command::Apply { place: place(), afterwards: Afterwards::Reboot }),
+            ("check u.bundle", Command::Check { places: place() }),
+            ("apply u.bundle", Command::Apply { places: place(), afterwards: Afterwards::Stay }),
+            ("apply -", Command::Apply { places: places("-"), afterwards: Afterwards::Stay }),
+            ("apply --reboot u.bundle", Command::Apply { places: place(), afterwards: Afterwards::Reboot }),
+            (
+                "apply u.delta --full u.bundle",
+                Command::Apply { places: both(), afterwards: Afterwards::Stay },
+            ),
+            ("check --full u.bundle u.delta", Command::Check { places: both() }),
             ("confirm", Command::Confirm),
             ("rollback --reboot", Command::Rollback { afterwards: Afterwards::Reboot }),
             ("retry", Command::Retry { release: None }),
@@ -179,8 +208,8 @@ mod tests {
             ("gate", Command::Gate),
             ("fetch --json x", Command::Fetch(vec!["--json".to_owned(), "x".to_owned()])),
             ("check --help", Command::Help),
-            ("check", Command::Check { place: None }),
-            ("apply", Command::Apply { place: None, afterwards: Afterwards::Stay }),
+            ("check", Command::Check { places: None }),
+            ("apply", Command::Apply { places: None, afterwards: Afterwards::Stay }),
             ("follow", Command::Follow),
             ("poll", Command::Poll { archive: None }),
             ("poll --archive /dev/sdb", Command::Poll { archive: Some("/dev/sdb".to_owned()) }),
@@ -198,6 +227,9 @@ mod tests {
             ("update", "unknown command update"),
             ("status --fast", "unknown option --fast"),
             ("status now", "status does not take now"),
+            ("apply --full", "--full needs a SOURCE"),
+            ("apply --full u.bundle", "apply does not take --full without the SOURCE of a delta"),
+            ("history --full u.bundle", "history does not take --full without the SOURCE of a delta"),
             ("confirm --reboot", "confirm does not take --reboot"),
         ];
         for (line, message) in cases {

@@ -1,7 +1,7 @@
 //! How far an update is: lines for a person, events with `--json`.
 
 use super::text::megabytes;
-use crate::executor::Observer;
+use crate::executor::{Observer, Tally};
 use crate::report::{Object, Report};
 
 /// Shows every so many hundredths.
@@ -12,11 +12,17 @@ pub(super) struct Shown<'a, 'b> {
     report: &'a mut Report<'b>,
     stage: &'static str,
     next: u64,
+    tally: Tally,
 }
 
 impl<'a, 'b> Shown<'a, 'b> {
     pub(super) fn new(report: &'a mut Report<'b>) -> Self {
-        Self { report, stage: "", next: 0 }
+        Self { report, stage: "", next: 0, tally: Tally::default() }
+    }
+
+    /// Where the frames have come from; nothing yet before all are there.
+    pub(super) const fn tally(&self) -> Tally {
+        self.tally
     }
 
     fn show(&mut self, text: &str, object: Object) {
@@ -47,5 +53,50 @@ impl Observer for Shown<'_, '_> {
 
     fn note(&mut self, text: &str) {
         self.show(&format!("note: {text}"), Object::event("note").text("text", text));
+    }
+
+    fn supplied(&mut self, tally: &Tally) {
+        self.tally = *tally;
+        self.show(&origins(tally), numbers(Object::event("supplied"), tally));
+    }
+}
+
+/// Where frames have come from, for a person.
+pub(super) fn origins(tally: &Tally) -> String {
+    let Tally { fetched, kept, delta, running, bundle } = *tally;
+    let frames = [
+        (delta, "by the delta"),
+        (bundle, "from the bundle"),
+        (running, "from the running slot"),
+        (kept, "there already"),
+    ];
+    let frames: Vec<String> = frames
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, from)| format!("{count} {from}"))
+        .collect();
+    let frames = if frames.is_empty() { "none".to_owned() } else { frames.join(", ") };
+    format!("{} fetched; frames: {frames}", megabytes(fetched))
+}
+
+/// The same as fields of an object.
+pub(super) fn numbers(object: Object, tally: &Tally) -> Object {
+    object
+        .number("fetched", tally.fetched)
+        .number("frames_delta", tally.delta.into())
+        .number("frames_bundle", tally.bundle.into())
+        .number("frames_running", tally.running.into())
+        .number("frames_kept", tally.kept.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_told_in_words_without_those_that_gave_nothing() {
+        let tally = Tally { fetched: 2_100_000, kept: 0, delta: 38, running: 0, bundle: 2 };
+        assert_eq!(origins(&tally), "2.1 MB fetched; frames: 38 by the delta, 2 from the bundle");
+        assert_eq!(origins(&Tally::default()), "0.0 MB fetched; frames: none");
     }
 }

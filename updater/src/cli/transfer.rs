@@ -1,11 +1,12 @@
 //! `check` and `apply`.
 
 use super::Image;
-use super::progress::Shown;
+use super::args::Places;
+use super::progress::{self, Shown};
 use crate::baseline::Surveyor;
 use crate::engine::{Ask, Job};
 use crate::error::{Error, Kind, Result};
-use crate::executor::{LEFTOVERS_PATH, Settings, Supply, Tools, Vouching, trusted_time};
+use crate::executor::{LEFTOVERS_PATH, Settings, Supply, Tally, Tools, Vouching, trusted_time};
 use crate::report::{Object, Report, Style, hex, short};
 use crate::{isolation, source};
 use coracle_block::{Access, Doing, read_limited};
@@ -20,8 +21,8 @@ pub(super) const LOCK: &str = "/run/coracle/update.lock";
 const ROOT_BYTES_MAX: usize = 1 << 20;
 
 /// Whether the update would be applied.
-pub(super) fn check(image: &Image, place: &str, report: &mut Report<'_>) -> Result<()> {
-    let job = run(image, place, Ask::Check, report)?;
+pub(super) fn check(image: &Image, places: &Places, report: &mut Report<'_>) -> Result<()> {
+    let (job, _) = run(image, places, Ask::Check, report)?;
     let (version, slot) = (job.offer.version, job.spare());
     let text = format!("{} {version} would be applied to slot {slot}\n", job.offer.image);
     match report.style() {
@@ -31,19 +32,20 @@ pub(super) fn check(image: &Image, place: &str, report: &mut Report<'_>) -> Resu
 }
 
 /// Applies the update, up to an armed trial.
-pub(super) fn apply(image: &Image, place: &str, report: &mut Report<'_>) -> Result<()> {
+pub(super) fn apply(image: &Image, places: &Places, report: &mut Report<'_>) -> Result<()> {
     let _lock = lock(Path::new(LOCK))?;
-    let job = run(image, place, Ask::Apply, report)?;
+    let (job, tally) = run(image, places, Ask::Apply, report)?;
     let text = format!(
-        "{} {} (release {}) is in slot {}; the next boot is its trial\n",
+        "{} {} (release {}) is in slot {}; the next boot is its trial; {}\n",
         job.offer.image,
         job.offer.version,
         short(&job.content.digests.boot),
-        job.spare()
+        job.spare(),
+        progress::origins(&tally)
     );
     match report.style() {
         Style::Human => report.data(&text),
-        Style::Json => report.data(&object("applied", &job).line()),
+        Style::Json => report.data(&progress::numbers(object("applied", &job), &tally).line()),
     }
 }
 
@@ -57,14 +59,16 @@ fn object(event: &str, job: &Job) -> Object {
 
 /// What needs the network, the disk or the image is opened first; then the network is left; only then the first byte of
 /// the update is read.
-fn run(image: &Image, place: &str, ask: Ask, report: &mut Report<'_>) -> Result<Job> {
+fn run(image: &Image, places: &Places, ask: Ask, report: &mut Report<'_>) -> Result<(Job, Tally)> {
     let access = match ask {
         Ask::Check => Access::Read,
         Ask::Stage | Ask::Apply => Access::Write,
     };
     let executor = image.open(access)?;
     let trusted_root = trusted_root()?;
-    let mut source = source::of(place, image.update.download_rate)?;
+    let rate = image.update.download_rate;
+    let mut main = source::of(&places.main, rate)?;
+    let mut full = places.full.as_deref().map(|place| source::of(place, rate)).transpose()?;
     // Always: the release that comes may be the one that says "no worse".
     let surveyor = match ask {
         Ask::Check | Ask::Stage => None,
@@ -84,7 +88,13 @@ fn run(image: &Image, place: &str, ask: Ask, report: &mut Report<'_>) -> Result<
         vouching: Vouching::Inline,
         tools: Tools::default(),
     };
-    executor.update(ask, Supply::of(&mut *source), &settings, &mut Shown::new(report))
+    let mut supply = Supply::of(&mut *main);
+    if let Some(full) = &mut full {
+        supply.full = Some(&mut **full);
+    }
+    let mut shown = Shown::new(report);
+    let job = executor.update(ask, supply, &settings, &mut shown)?;
+    Ok((job, shown.tally()))
 }
 
 /// The root that is trusted without proof: the one in the verified root image.

@@ -214,14 +214,14 @@ impl Executor {
             }
         }
         let place = &feeds.main.place;
-        match run.into_state() {
-            State::Done(job) => Ok(*job),
-            State::Refused(refusal) => Err(refusal.about(place)),
-            state => Err(Error::new(
-                Kind::Internal,
-                format!("cannot apply {place}: the update ended as {state:?}"),
-            )),
+        let state = run.into_state();
+        if let State::Done(job) = state {
+            return Ok(*job);
         }
+        if let State::Refused(refusal) = state {
+            return Err(refusal.about(place));
+        }
+        Err(Error::new(Kind::Internal, format!("cannot apply {place}: the update ended as {state:?}")))
     }
 }
 

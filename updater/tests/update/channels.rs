@@ -1,6 +1,7 @@
 //! What a machine does about its channel, with the real process that fetches and real servers on the loopback address.
 
 use crate::fixture::{DISK_BYTES, Notes, Payload, SLOT_BYTES, noise, settings, ship, trusted_root, verified};
+use crate::making::{by_files, delta};
 use crate::shop::{CHANNEL, Fault, Files, NOW, Shop, Web, archive};
 use coracle_block::model::Model;
 use coracle_format::slot::Arch;
@@ -124,6 +125,74 @@ fn what_the_channel_offers_is_written_and_armed() {
     assert_eq!((floors.timestamp_version, floors.issued), (1, NOW + 3600));
     assert_eq!(machine.poll(&web).unwrap(), Outcome::Nothing);
     assert_eq!(machine.status.state, "armed");
+}
+
+/// A release that is close to what the machine runs, and its delta.
+fn with_delta() -> (Payload, Shop) {
+    let old = Payload::new("1.0");
+    let mut close = Payload { version: "2.0".to_owned(), ..old.clone() };
+    close.boot[9] ^= 1;
+    let mut shop = Shop::new(std::slice::from_ref(&close));
+    shop.add_delta(&Payload::new("0.9"), b"nothing for this machine".to_vec());
+    shop.add_delta(&old, delta(&old, &close, by_files(&old, &close)));
+    (close, shop)
+}
+
+#[test]
+fn a_delta_from_the_release_that_runs_is_taken_and_the_bundle_is_not() {
+    let (mut machine, (close, mut shop)) = (Machine::new(), with_delta());
+    let web = Web::serve(shop.publish());
+    assert_eq!(machine.poll(&web).unwrap(), Outcome::Armed);
+    let (asked, sent) = web.take_asked();
+    let of = |what: &str| asked.iter().filter(|asked| asked.contains(what)).count();
+    assert_eq!((of(".delta"), of(".bundle")), (1, 0), "{asked:?}");
+    assert!(sent < 20_000, "{sent} bytes");
+    assert_eq!(verified(machine.executor.disk(), Slot::B), Some(close.release()));
+}
+
+#[test]
+fn a_delta_that_is_damaged_or_not_there_costs_the_bundle() {
+    for lost in [true, false] {
+        let (mut machine, (close, mut shop)) = (Machine::new(), with_delta());
+        let mut files = shop.publish();
+        let names: Vec<String> = files.keys().filter(|name| name.ends_with(".delta")).cloned().collect();
+        for name in names {
+            if lost {
+                files.remove(&name);
+            } else {
+                files.get_mut(&name).unwrap()[20] ^= 1;
+            }
+        }
+        let web = Web::serve(files);
+        let mut notes = Notes::default();
+        assert_eq!(machine.poll_watched(&web, &mut notes).unwrap(), Outcome::Armed, "{notes:?}");
+        assert!(notes.0.iter().any(|note| note.ends_with("the bundle is taken instead")), "{notes:?}");
+        assert_eq!(verified(machine.executor.disk(), Slot::B), Some(close.release()));
+    }
+}
+
+#[test]
+fn a_machine_that_runs_what_no_delta_starts_from_takes_the_bundle() {
+    let old = Payload::new("0.8");
+    let mut shop = shop();
+    shop.add_delta(&old, delta(&old, &new(), by_files(&old, &new())));
+    let (mut machine, web) = (Machine::new(), Web::serve(shop.publish()));
+    assert_eq!(machine.poll(&web).unwrap(), Outcome::Armed);
+    let (asked, _) = web.take_asked();
+    assert!(!asked.iter().any(|asked| asked.contains(".delta")), "{asked:?}");
+}
+
+#[test]
+fn a_stick_without_the_delta_brings_the_bundle() {
+    let (mut machine, (close, mut shop)) = (Machine::new(), with_delta());
+    let mut files = shop.publish();
+    files.retain(|name, _| !name.ends_with(".delta"));
+    let path = machine.directory.path().join("stick");
+    coracle_block::replace_file(&path, &archive(&files), 0o600).unwrap();
+    machine.heed = Heed::Nothing;
+    let outcome = machine.poll_at(&mut Archive::open(&path, 0).unwrap(), &mut Notes::default());
+    assert_eq!(outcome.unwrap(), Outcome::Armed);
+    assert_eq!(verified(machine.executor.disk(), Slot::B), Some(close.release()));
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn a_damaged_slot_costs_the_frames_that_start_from_the_damage_and_nothing_else()
     assert_eq!((done.notes.len(), done.tally.bundle), (1, 1), "{done:?}");
     let words = "has failed: the slot that runs does not hold what it starts from";
     assert!(done.notes[0].ends_with(words), "{done:?}");
-    assert!(done.taken.1 < 3 * 64 << 10, "{done:?}");
+    assert!(done.taken.1 < 200_000, "{done:?}");
     // Alone it cannot be had.
     let (_, executor) = shipped(&old);
     executor.disk().write_within(&slot, 150_000, &[0x5a; 100]).unwrap();
@@ -149,7 +149,9 @@ fn after_three_failures_the_rest_comes_from_the_bundle() {
     let (old, new) = (Payload::new("1.0"), Payload { root: noise(8, 6 << 16), ..Payload::new("2.0") });
     let (_, executor) = shipped(&old);
     let mut wrong = pieces(&old, &new, |_, _| Piece::File);
-    wrong.iter_mut().for_each(|(operation, _)| operation.source_sha256 = [1; 32]);
+    for (operation, _) in &mut wrong {
+        operation.source_sha256 = [1; 32];
+    }
     let done = apply(&executor, &delta(&old, &new, wrong), Some(new.bundle()), &new);
     assert_eq!((done.notes.len(), done.tally.delta), (4, 0), "{done:?}");
 }

@@ -65,6 +65,7 @@ impl Shop {
             index_sha256: Sha256::digest(&index).into(),
             id: payload.release(),
             release,
+            deltas: Vec::new(),
         };
         let seed = Seed([u8::try_from(self.releases.len()).unwrap(); 16]);
         let (target, state) = (vouched.path(), State::Active);
@@ -73,6 +74,18 @@ impl Shop {
         let offered = Offered { version, target, state, minimum: None, waves: Vec::new(), seed };
         self.rollout.releases.push(offered);
         self.releases.push(vouched);
+    }
+
+    /// Publishes a delta to the newest release.
+    pub(crate) fn add_delta(&mut self, from: &Payload, delta: Vec<u8>) {
+        let newest = self.releases.last_mut().unwrap();
+        let listed = coracle_trust::Delta {
+            from: from.release(),
+            length: u64::try_from(delta.len()).unwrap(),
+            sha256: Sha256::digest(&delta).into(),
+        };
+        self.files.insert(format!("targets/{}", newest.delta_file(&listed)), delta);
+        newest.deltas.push(listed);
     }
 
     pub(crate) fn newest(&mut self) -> &mut Offered {

@@ -21,7 +21,7 @@ mod verify;
 
 pub use error::{Fault, Role, TrustError};
 pub use key::{Key, Kinds};
-pub use release::Vouched;
+pub use release::{DELTAS_MAX, Delta, Vouched};
 pub use verify::{Verified, verify_bundle};
 
 use coracle_format::{slot::Arch, version::Version};

@@ -1,7 +1,7 @@
 //! The other side: what the builder signs. Every document is made in its canonical form, so that the bytes that are
 //! signed are the bytes that stand in the file.
 
-use crate::{Release, Vouched, date, document::PublicKey, error::Role, hex::to_hex, json::Value};
+use crate::{Delta, Release, Vouched, date, document::PublicKey, error::Role, hex::to_hex, json::Value};
 use sha2::{Digest as _, Sha256};
 
 /// The specification that the documents follow.
@@ -116,6 +116,9 @@ pub fn releases(
         ]);
         let mut custom = custom(&vouched.release)?;
         custom.extend([("index", index), ("release", Value::Text(to_hex(&vouched.id)))]);
+        if !vouched.deltas.is_empty() {
+            custom.push(("deltas", Value::List(vouched.deltas.iter().map(delta).collect::<Option<_>>()?)));
+        }
         let fields = listed(vouched.length, &vouched.sha256)?;
         Some((vouched.path(), map(fields.into_iter().chain([("custom", map(custom))]))))
     };
@@ -134,6 +137,15 @@ pub fn releases(
     ]);
     let targets = sorted(releases.iter().map(target).collect::<Option<_>>()?);
     signed(Role::Targets, version, expires, vec![("delegations", delegated), ("targets", targets)])
+}
+
+/// What is said about a delta.
+fn delta(delta: &Delta) -> Option<Value> {
+    Some(map([
+        ("from", Value::Text(to_hex(&delta.from))),
+        ("length", Value::Int(i64::try_from(delta.length).ok()?)),
+        ("sha256", Value::Text(to_hex(&delta.sha256))),
+    ]))
 }
 
 /// A file that a delegated role vouches for.

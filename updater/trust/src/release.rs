@@ -1,10 +1,30 @@
 //! Targets metadata: the one release that a bundle's describes, and those that a channel's vouches for.
 
-use crate::{Release, date, document::Document, error::TrustError, hex::hex, json::Value};
+use crate::{
+    Release, date,
+    document::Document,
+    error::TrustError,
+    hex::{hex, to_hex},
+    json::Value,
+};
 use coracle_format::{bundle::INDEX_BYTES_MAX, slot::Arch, version::Version};
 
 /// Bytes of an image's name at most.
 const NAME_BYTES_MAX: usize = coracle_format::slot::TEXT_BYTES;
+
+/// Deltas to one release at most.
+pub const DELTAS_MAX: usize = 16;
+
+/// A delta to a release, beside its bundle in the repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// The release that it starts from: SHA-256 of its boot artefact.
+    pub from: [u8; 32],
+    /// Bytes of the delta.
+    pub length: u64,
+    /// SHA-256 of the delta.
+    pub sha256: [u8; 32],
+}
 
 /// A release that the targets document of a channel vouches for, and the bundle that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +41,8 @@ pub struct Vouched {
     pub id: [u8; 32],
     /// The release.
     pub release: Release,
+    /// Deltas that lead to it, at most [`DELTAS_MAX`].
+    pub deltas: Vec<Delta>,
 }
 
 impl Vouched {
@@ -28,6 +50,18 @@ impl Vouched {
     pub fn path(&self) -> String {
         let Release { name, arch, version, .. } = &self.release;
         format!("{name}-{}-{version}.bundle", arch.name())
+    }
+
+    /// The file of its bundle among the targets of the repository: `<sha256>.<path>`.
+    pub fn file(&self) -> String {
+        format!("{}.{}", to_hex(&self.sha256), self.path())
+    }
+
+    /// The file of a delta to it: `<sha256>.<name>-<arch>-<version>.from-<16 digits of the release>.delta`.
+    pub fn delta_file(&self, delta: &Delta) -> String {
+        let Release { name, arch, version, .. } = &self.release;
+        let (sha256, from) = (to_hex(&delta.sha256), to_hex(&delta.from[..8]));
+        format!("{sha256}.{name}-{}-{version}.from-{from}.delta", arch.name())
     }
 
     /// Reads the entry of a targets document; the path must be the release's own.
@@ -48,9 +82,26 @@ impl Vouched {
             index_sha256: index_sha256.ok_or_else(|| wrong("index"))?,
             id: id.ok_or_else(|| wrong("release"))?,
             release: release(custom)?,
+            deltas: deltas(custom)?,
         };
         if this.path() == path { Ok(this) } else { Err(wrong("path")) }
     }
+}
+
+fn deltas(custom: &Value) -> Result<Vec<Delta>, TrustError> {
+    let wrong = || TrustError::NotARelease("deltas");
+    let Some(stated) = custom.get("deltas") else {
+        return Ok(Vec::new());
+    };
+    let stated = stated.list().filter(|list| list.len() <= DELTAS_MAX).ok_or_else(wrong)?;
+    let delta = |entry: &Value| {
+        Some(Delta {
+            from: entry.get("from").and_then(Value::text).and_then(hex)?,
+            length: entry.get("length").and_then(Value::number).filter(|length| *length > 0)?,
+            sha256: entry.get("sha256").and_then(Value::text).and_then(hex)?,
+        })
+    };
+    stated.iter().map(delta).collect::<Option<_>>().ok_or_else(wrong)
 }
 
 fn is_index_length(length: u64) -> bool {

@@ -77,6 +77,7 @@ fn vouched(number: u64) -> Vouched {
         index_sha256: [8; 32],
         id: [9; 32],
         release,
+        deltas: Vec::new(),
     }
 }
 

@@ -43,6 +43,7 @@ fn machine(running: u64) -> Machine {
             released: 0,
             replaces: None,
         },
+        deltas: Vec::new(),
     };
     Machine {
         id: MachineId([9; 16]),

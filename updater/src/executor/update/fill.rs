@@ -54,16 +54,16 @@ impl Run<'_> {
         } else if self.is_running(frame)? {
             Origin::Running
         } else {
-            self.from_bundle((number, frame), stream)?;
+            self.by_bundle((number, frame), stream)?;
             Origin::Source
         };
-        self.to_fill()?.write(&spare, frame)?;
+        self.filling_mut()?.write(&spare, frame)?;
         Ok(origin)
     }
 
     fn is_running(&mut self, frame: &Frame) -> Result<bool> {
         let running = self.running;
-        let filling = self.to_fill()?;
+        let filling = self.filling_mut()?;
         Ok(running.is_some_and(|running| filling.find(&running, frame)))
     }
 
@@ -106,7 +106,7 @@ impl Run<'_> {
                 let inside = self.stored_at(number)?.saturating_sub(self.stored_at(first)?);
                 stream.go_to(Place { feed: Feed::Main, offset: at.saturating_add(inside) })?;
                 let spare = self.executor.spare()?;
-                let filling = self.to_fill()?;
+                let filling = self.filling_mut()?;
                 filling.unpacker.read(stream, number, frame)?;
                 filling.write(&spare, frame)?;
                 return Ok(true);
@@ -124,7 +124,7 @@ impl Run<'_> {
         };
         if is_made {
             let spare = self.executor.spare()?;
-            let filling = self.to_fill()?;
+            let filling = self.filling_mut()?;
             let at = filling.place(frame);
             spare.read(at, filling.unpacker.buffer(frame))?;
         }
@@ -197,11 +197,11 @@ impl Run<'_> {
     }
 
     /// Unpacks a frame that the bundle carries.
-    fn from_bundle(&mut self, (number, frame): (u32, &Frame), stream: &mut Stream<'_>) -> Reach<()> {
+    fn by_bundle(&mut self, (number, frame): (u32, &Frame), stream: &mut Stream<'_>) -> Reach<()> {
         let (feed, header) = self.bundle(number, stream)?;
         let offset = header.frames_offset().saturating_add(self.stored_at(number)?);
         stream.go_to(Place { feed, offset })?;
-        self.to_fill()?.unpacker.read(stream, number, frame)?;
+        self.filling_mut()?.unpacker.read(stream, number, frame)?;
         Ok(())
     }
 
@@ -252,7 +252,7 @@ impl Run<'_> {
         self.index.as_ref().ok_or_else(out_of_order)
     }
 
-    fn to_fill(&mut self) -> Result<&mut Filling> {
+    fn filling_mut(&mut self) -> Result<&mut Filling> {
         self.filling.as_mut().ok_or_else(out_of_order)
     }
 }
@@ -260,7 +260,7 @@ impl Run<'_> {
 /// So many frames from one on.
 fn frames(index: &Index, first: u32, count: u32) -> Result<&[Frame]> {
     let place = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    let end = place(first).checked_add(place(count)).unwrap_or(usize::MAX);
+    let end = place(first).saturating_add(place(count));
     index.frames.get(place(first)..end).ok_or_else(out_of_order)
 }
 

@@ -44,6 +44,7 @@ pub(super) fn vouched(version: &str) -> Vouched {
             released: 1_795_305_600,
             replaces: None,
         },
+        deltas: Vec::new(),
     }
 }
 
