@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use coracle::{
     build::{Built, SourceOptions},
     launch,
-    machine::{Firmware, Forward, Outside, Phase, Protocol, Vm, vm::Stopped},
+    machine::{Accel, Firmware, Forward, Outside, Phase, Protocol, Vm, vm::Stopped},
 };
 use serde_json::json;
 use std::{
@@ -111,10 +111,12 @@ impl Guest {
         options.control = Some(control.clone());
         let name = image.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let dir = scratch(&name)?.join(test);
-        let spec = match &setup.disk {
+        let mut spec = match &setup.disk {
             None => launch::prepare(&ctx, &tools, image, &options, &dir)?,
             Some(disk) => launch::reuse(&ctx, &tools, image, &options, disk)?,
         };
+        // Tests run two machines at a time on two processors as a rule: nothing is lost by it.
+        spec.accel = Accel::TcgInTurn;
         let disk = spec.disk.clone().context("the machine has no disk")?;
         let log = match &setup.log {
             Some(log) => log.clone(),

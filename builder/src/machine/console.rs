@@ -139,13 +139,27 @@ impl Console {
         }
     }
 
+    /// What QEMU itself said last, if anything: it may have ended by a fault of its own.
+    fn last_of_qemu(&self) -> Option<String> {
+        let text = std::fs::read_to_string(qemu_log(&self.log)).ok()?;
+        text.lines().last().filter(|line| line.starts_with("qemu-system-")).map(str::to_owned)
+    }
+
     /// The lines read last, for a message.
     fn silent(&self, what: &str) -> Error {
         let recent = self.recent.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+        let qemu = self.last_of_qemu().map_or_else(String::new, |line| format!("\nQEMU says: {line}"));
         Error::new(Kind::Machine, format!("the machine {what}"))
-            .because(format!("its last lines:\n{recent}"))
+            .because(format!("its last lines:\n{recent}{qemu}"))
             .hint(format!("the whole console is in {}", self.log.display()))
     }
+}
+
+/// Where QEMU's own messages go, beside the console's log.
+pub(super) fn qemu_log(log: &Path) -> PathBuf {
+    let mut path = log.as_os_str().to_owned();
+    path.push(".qemu");
+    path.into()
 }
 
 /// What feeds a [`Console`]; the console ends when this is dropped.

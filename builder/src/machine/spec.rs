@@ -234,14 +234,16 @@ impl Spec {
         let accel = match self.accel {
             Accel::Kvm => "kvm",
             Accel::Tcg => "tcg",
+            Accel::TcgInTurn => "tcg,thread=single",
         };
         let (machine, cpu) = match (self.arch, self.accel) {
             (Arch::X86_64, _) => ("q35,usb=off,vmport=off", "max"),
             (Arch::Aarch64, Accel::Kvm) => ("virt,gic-version=max", "host"),
             // The generic "max" pays for pointer authentication in software with every call.
-            (Arch::Aarch64, Accel::Tcg) => ("virt,gic-version=3", "cortex-a76"),
+            (Arch::Aarch64, Accel::Tcg | Accel::TcgInTurn) => ("virt,gic-version=3", "cortex-a76"),
         };
-        let mut machine = format!("{machine},accel={accel}");
+        let mut machine = machine.to_owned();
+        args.pair("-accel", accel);
         if let Some(memory) = host.memory {
             let (size, path) = (self.memory_mib.to_string(), comma(memory));
             let parts = ["memory-backend-file,id=ram,share=on,size=", &size, "M,mem-path=", &path];
@@ -392,7 +394,7 @@ mod tests {
         let args = spec.args(&host);
         let has = |word: &str| args.iter().any(|arg| arg.to_string_lossy().contains(word));
         assert!(has("reboot=shutdown,shutdown=pause") && has("share=on,size=512M,mem-path=/m"));
-        assert!(has("q35,usb=off,vmport=off,accel=tcg,memory-backend=ram"));
+        assert!(has("q35,usb=off,vmport=off,memory-backend=ram"));
         assert!(!line(&spec).contains("shutdown"));
     }
 
@@ -405,7 +407,12 @@ mod tests {
 
     #[test]
     fn each_architecture_has_its_machine() {
-        assert!(line(&spec(Arch::X86_64)).contains("-machine q35,usb=off,vmport=off,accel=tcg -cpu max"));
-        assert!(line(&spec(Arch::Aarch64)).contains("-machine virt,gic-version=3,accel=tcg -cpu cortex-a76"));
+        let x86 = line(&spec(Arch::X86_64));
+        assert!(x86.contains("-accel tcg -machine q35,usb=off,vmport=off -cpu max"), "{x86}");
+        let arm = line(&Spec { accel: Accel::TcgInTurn, ..spec(Arch::Aarch64) });
+        assert!(
+            arm.contains("-accel tcg,thread=single -machine virt,gic-version=3 -cpu cortex-a76"),
+            "{arm}"
+        );
     }
 }

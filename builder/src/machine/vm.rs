@@ -2,7 +2,7 @@
 
 use super::{
     Console, Spec,
-    console::Polled,
+    console::{Polled, qemu_log},
     keeper::{self, End, GLANCE, Keeper, Shared},
     qmp::Qmp,
 };
@@ -57,9 +57,7 @@ impl Vm {
             .tempdir()
             .doing("create a directory for the machine's monitor in", &std::env::temp_dir())?;
         let (console, pump) = Console::open(log)?;
-        let mut qemu_log = log.as_os_str().to_owned();
-        qemu_log.push(".qemu");
-        let keeper = Keeper::new((ctx, tools), spec, qemu_log.into(), dir.path(), pump)?;
+        let keeper = Keeper::new((ctx, tools), spec, qemu_log(log), dir.path(), pump)?;
         Ok(Self {
             shared: Arc::clone(&keeper.shared),
             keeper: Some(keeper.run()?),
