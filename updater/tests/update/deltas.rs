@@ -3,6 +3,7 @@
 use crate::fixture::{DISK_BYTES, Memory, Notes, Payload, SLOT_BYTES, noise, settings, ship, verified};
 use crate::making::{Piece, by_files, by_frames, delta, operation, pieces};
 use coracle_block::model::Model;
+use coracle_delta::Pair;
 use coracle_format::bundle::Part;
 use coracle_format::delta::{Encoder, Extent, File, Header, Method, Packed};
 use coracle_slots::{Slot, SlotState};
@@ -241,10 +242,12 @@ fn packed() -> (Payload, Payload, Vec<(coracle_format::delta::Operation, Vec<u8>
         File { bytes: wide(after.len()) + 4, old: of(4, frame.len()), packed: Some(packed) },
         File { bytes: 4, old: of(4 + frame.len(), 4), packed: None },
     ];
-    let pair = |old, new| coracle_delta::Pair { old, new };
-    let stream =
-        coracle_delta::make(&[pair(b"head", b"HEAD"), pair(&before, &after), pair(b"tail", b"TAIL")])
-            .unwrap();
+    let stream = coracle_delta::make(&[
+        Pair::of(b"head", b"HEAD"),
+        Pair::of(&before, &after),
+        Pair::of(b"tail", b"TAIL"),
+    ])
+    .unwrap();
     let frames = &new.index().0.frames;
     let first = frames.iter().position(|frame| frame.part == Part::Boot).unwrap();
     let mut operations = by_files(&old, &new);

@@ -60,8 +60,7 @@ pub(crate) fn pieces(old: &Payload, new: &Payload, way: impl Fn(Part, usize) -> 
             (Piece::File, _) => {
                 let source = before.get(from..(from + length).min(before.len())).unwrap_or_default();
                 let old = if source.is_empty() { Vec::new() } else { vec![extent(from, source.len())] };
-                let stream =
-                    coracle_delta::make(&[coracle_delta::Pair { old: source, new: wanted }]).unwrap();
+                let stream = coracle_delta::make(&[coracle_delta::Pair::of(source, wanted)]).unwrap();
                 let files = vec![File { bytes: wide(length), old, packed: None }];
                 (operation(first, 1, Method::Files(files), source, &stream), stream)
             }
@@ -86,7 +85,7 @@ pub(crate) fn by_files(old: &Payload, new: &Payload) -> Operations {
         .map(|which| {
             let count = u32::try_from(frames.iter().filter(|frame| frame.part == which).count()).unwrap();
             let (source, wanted) = (part(old, which), part(new, which));
-            let stream = coracle_delta::make(&[coracle_delta::Pair { old: source, new: wanted }]).unwrap();
+            let stream = coracle_delta::make(&[coracle_delta::Pair::of(source, wanted)]).unwrap();
             // In two pieces, one behind the other.
             let half = source.len() / 2 + 1;
             let extent = |offset, bytes| Extent { part: which, offset: wide(offset), bytes: wide(bytes) };
