@@ -1,6 +1,7 @@
 //! How much memory an update takes.
 
 use crate::fixture::{Notes, Payload, noise, settings, ship, verified};
+use crate::making::{by_files, delta};
 use coracle_block::{Access, Disk};
 use coracle_slots::Slot;
 use coracle_update::engine::Ask;
@@ -13,6 +14,8 @@ use std::process::Command;
 const DISK_BYTES: u64 = 512 << 20;
 /// The most that an update may take, in KiB as the kernel counts.
 const PEAK_KIB: u64 = 32 << 10;
+/// The same for one by delta, programs that compress aside.
+const DELTA_PEAK_KIB: u64 = 64 << 10;
 /// Where the child finds the disk and the bundle.
 const DIRECTORY: &str = "CORACLE_TEST_DIRECTORY";
 
@@ -27,25 +30,52 @@ fn disk(directory: &Path) -> Disk {
     Disk::open(&directory.join("disk.raw"), Access::Write, 512, DISK_BYTES).unwrap()
 }
 
-#[test]
-fn an_update_of_120_mib_takes_no_more_than_32_mib_of_memory() {
-    let directory = tempfile::tempdir().unwrap();
-    File::create(directory.path().join("disk.raw")).unwrap().set_len(DISK_BYTES).unwrap();
-    ship(&disk(directory.path()), 200 << 20, &Payload::new("1.0"));
-    let payload = large();
-    coracle_block::replace_file(&directory.path().join("u.bundle"), &payload.bundle(), 0o600).unwrap();
-    // In a process of its own: the bundle was made in this one.
+/// The most memory that a process of its own takes for the update in this directory, in KiB.
+fn peak(directory: &Path) -> u64 {
     let output = command()
         .args(["--exact", "memory::the_update_of_the_child", "--ignored", "--nocapture"])
-        .env(DIRECTORY, directory.path())
+        .env(DIRECTORY, directory)
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let peak = text.lines().find_map(|line| line.strip_prefix("peak ")).and_then(|peak| peak.parse().ok());
-    let peak: u64 = peak.unwrap_or_else(|| panic!("{output:?}"));
+    let peak = peak.unwrap_or_else(|| panic!("{output:?}"));
     println!("{peak} KiB at most");
+    peak
+}
+
+fn shipped(payload: &Payload) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    File::create(directory.path().join("disk.raw")).unwrap().set_len(DISK_BYTES).unwrap();
+    ship(&disk(directory.path()), 200 << 20, payload);
+    directory
+}
+
+#[test]
+fn an_update_of_120_mib_takes_no_more_than_32_mib_of_memory() {
+    let directory = shipped(&Payload::new("1.0"));
+    let payload = large();
+    // Made in this process, applied in another.
+    coracle_block::replace_file(&directory.path().join("u.bundle"), &payload.bundle(), 0o600).unwrap();
+    let peak = peak(directory.path());
     assert!(peak <= PEAK_KIB, "{peak} KiB");
     assert_eq!(verified(&disk(directory.path()), Slot::B), Some(payload.release()));
+}
+
+#[test]
+fn a_delta_takes_no_more_than_64_mib_of_memory() {
+    let old =
+        Payload { root: noise(1, 12 << 20), boot: noise(2, 4 << 20), frame: 4 << 20, ..Payload::new("1.0") };
+    let mut new = Payload { version: "2.0".to_owned(), ..old.clone() };
+    // New bytes fill the tables of the model.
+    new.root[1 << 20..2 << 20].copy_from_slice(&noise(3, 1 << 20));
+    new.boot[1000] ^= 1;
+    let directory = shipped(&old);
+    let bytes = delta(&old, &new, by_files(&old, &new));
+    coracle_block::replace_file(&directory.path().join("u.bundle"), &bytes, 0o600).unwrap();
+    let peak = peak(directory.path());
+    assert!(peak <= DELTA_PEAK_KIB, "{peak} KiB");
+    assert_eq!(verified(&disk(directory.path()), Slot::B), Some(new.release()));
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test itself, again")]

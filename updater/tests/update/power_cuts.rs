@@ -1,11 +1,13 @@
 //! Power cuts at every write and sync of an update, on a model of a disk with a volatile cache.
 
 use crate::fixture::{DISK_BYTES, Memory, Notes, Payload, SLOT_BYTES, apply, settings, ship, verified};
+use crate::making::{by_files, delta};
 use coracle_block::meta::{self, Others};
 use coracle_block::model::{Cut, Model};
 use coracle_slots::{Reason, Slot, SlotState};
 use coracle_update::engine::Ask;
 use coracle_update::executor::{Executor, Supply};
+use sha2::{Digest as _, Sha256};
 use std::path::Path;
 
 /// A small release: the fewer writes, the more cuts of each.
@@ -94,6 +96,36 @@ fn after_a_power_cut_in_the_second_update_the_slots_change_roles_as_well() {
         cuts += 1;
     }
     assert!(cuts >= 800, "{cuts}");
+}
+
+#[test]
+fn after_a_power_cut_anywhere_in_an_update_by_delta_a_whole_slot_boots_and_the_delta_goes_on() {
+    let (old, mut new) = (small("1.0"), small("2.0"));
+    new.root = old.root.clone();
+    new.root[5000..5100].fill(1);
+    let bytes = delta(&old, &new, by_files(&old, &new));
+    let directory = tempfile::tempdir().unwrap();
+    let notes = directory.path().join("progress");
+    let model = Model::new(DISK_BYTES);
+    let disk = model.disk().unwrap();
+    ship(&disk, SLOT_BYTES, &old);
+    model.settle();
+    let executor = Executor::on(disk, Slot::A).unwrap();
+    apply(&executor, bytes.clone()).unwrap();
+    let (allowed, next) = ([old.clone(), new.clone()], small("3.0").bundle());
+    let (mut cuts, mut again) = (0, 0);
+    for cut in model.cuts(60, 4) {
+        // The same delta again where the old release runs, by notes that say too much; else the next bundle.
+        let record = Executor::on(cut.model.disk().unwrap(), Slot::A).unwrap().record().unwrap();
+        let is_old = record.choose(&[]).slot == Slot::A;
+        let index = Sha256::digest(new.index().0.encode().unwrap());
+        let text = [&b"CORAPROG"[..], &index, &9_u32.to_le_bytes()].concat();
+        coracle_block::replace_file(&notes, &text, 0o600).unwrap();
+        assert_good(&cut, &allowed, if is_old { &bytes } else { &next }, Some(&notes));
+        cuts += 1;
+        again += usize::from(is_old);
+    }
+    assert!(cuts >= 500 && again > cuts / 2, "{cuts} cuts, {again} by the delta again");
 }
 
 #[test]
