@@ -5,6 +5,7 @@
 //! what lies behind it is reached.
 
 mod channel;
+mod delta;
 mod device;
 mod files;
 mod image;
@@ -48,6 +49,8 @@ pub const ALL: &[Parser] = &[
     Parser { name: "ipc", parse: wire::ipc, seeds: wire::ipc_seeds },
     Parser { name: "control", parse: wire::control, seeds: wire::control_seeds },
     Parser { name: "bundle", parse: update::bundle, seeds: update::bundle_seeds },
+    Parser { name: "delta", parse: delta::delta, seeds: delta::delta_seeds },
+    Parser { name: "delta_stream", parse: delta::delta_stream, seeds: delta::delta_stream_seeds },
     Parser { name: "trust", parse: update::trust, seeds: update::trust_seeds },
     Parser { name: "channel", parse: channel::channel, seeds: channel::channel_seeds },
     Parser { name: "rollout", parse: rollout::rollout, seeds: rollout::rollout_seeds },

@@ -5,7 +5,7 @@ use super::{
     update::{EXPIRES, public, release, root, sign},
 };
 use coracle_trust::{
-    Kinds, Vouched,
+    Delta, Kinds, Vouched,
     client::{Fetch, FetchError, Floors, Start, Store, StoreError, Trusted, refresh},
     json::Value,
     publish::{self, Delegation, File},
@@ -80,7 +80,7 @@ pub(super) fn channel_seeds() -> Vec<Vec<u8>> {
         index_sha256: [2; 32],
         id: [3; 32],
         release: release(),
-        deltas: Vec::new(),
+        deltas: vec![Delta { from: [4; 32], length: 300, sha256: [5; 32] }],
     };
     let delegation = Delegation {
         name: "stable".to_owned(),

@@ -47,7 +47,7 @@ pub(super) fn bundle_seeds() -> Vec<Vec<u8>> {
     vec![whole, index]
 }
 
-fn index() -> Option<Index> {
+pub(super) fn index() -> Option<Index> {
     let frame = |part, offset, plain, stored, encoding| {
         let sha256 = if encoding == Encoding::Zeros { [0; 32] } else { [7; 32] };
         Frame { part, offset, plain, stored, encoding, sha256, plain_sha256: [7; 32] }
