@@ -265,8 +265,18 @@ fn machine(available_mib: u64) -> tempfile::TempDir {
         coracle_block::replace_file(&directory.path().join(name), text.as_bytes(), mode).unwrap();
     };
     write("zstd", "#!/bin/sh\nprintf mark; exec cat\n", 0o700);
+    settle(&directory.path().join("zstd"));
     write("meminfo", &format!("MemAvailable: {} kB\n", available_mib * 1024), 0o600);
     directory
+}
+
+/// Returns when the program can be started: a process that another test has just begun may still have it open for writing.
+#[expect(clippy::disallowed_methods, reason = "a script of the test")]
+fn settle(program: &Path) {
+    let start = || std::process::Command::new(program).stdin(std::process::Stdio::null()).output();
+    while start().is_err_and(|error| error.kind() == std::io::ErrorKind::ExecutableFileBusy) {
+        std::thread::yield_now();
+    }
 }
 
 fn with_tools(directory: &Path, bytes: &[u8], old: &Payload, full: Option<Vec<u8>>) -> (Executor, Done) {
@@ -297,6 +307,7 @@ fn too_little_memory_or_no_program_costs_the_frames_of_the_operation() {
     let other = machine(200);
     let script = b"#!/bin/sh\nprintf another; exec cat\n";
     coracle_block::replace_file(&other.path().join("zstd"), script, 0o700).unwrap();
+    settle(&other.path().join("zstd"));
     for (directory, words) in [
         (&small, "it needs 164 MiB of memory, and 150 MiB are available"),
         (&missing, "cannot start"),

@@ -149,3 +149,67 @@ fn release(custom: &Value) -> Result<Release, TrustError> {
         replaces,
     })
 }
+
+#[cfg(all(test, feature = "publish"))]
+mod tests {
+    use super::*;
+    use crate::publish;
+
+    fn vouched(deltas: usize) -> Vouched {
+        let delta = |number: usize| Delta {
+            from: [u8::try_from(number).unwrap(); 32],
+            length: 1 + u64::try_from(number).unwrap(),
+            sha256: [9; 32],
+        };
+        Vouched {
+            length: 5000,
+            sha256: [1; 32],
+            index_length: 400,
+            index_sha256: [2; 32],
+            id: [3; 32],
+            release: Release {
+                name: "hello".to_owned(),
+                arch: Arch::X86_64,
+                version: Version::from_u64(1 << 48),
+                epoch: 0,
+                released: 1_790_000_000,
+                replaces: None,
+            },
+            deltas: (0..deltas).map(delta).collect(),
+        }
+    }
+
+    /// What is read from a document of this release, changed as text.
+    fn read(vouched: &Vouched, change: impl Fn(String) -> String) -> Result<Vouched, TrustError> {
+        let document = publish::releases(1, 4_000_000_000, std::slice::from_ref(vouched), &[]).unwrap();
+        let text = change(String::from_utf8(document).unwrap());
+        let value = Value::parse(text.as_bytes()).unwrap();
+        let (path, target) = value.get("targets").and_then(Value::map).unwrap()[0].clone();
+        Vouched::read(&path, &target)
+    }
+
+    #[test]
+    fn deltas_are_read_as_they_were_published_and_need_not_be_there() {
+        for count in [0, 1, DELTAS_MAX] {
+            let vouched = vouched(count);
+            assert_eq!(read(&vouched, |text| text), Ok(vouched.clone()), "{count}");
+        }
+        let name = "hello-x86_64-1.0.0.from-0000000000000000.delta";
+        let digest = "09".repeat(32);
+        assert_eq!(vouched(1).delta_file(&vouched(1).deltas[0]), format!("{digest}.{name}"));
+    }
+
+    #[test]
+    fn too_many_or_malformed_deltas_are_refused_with_their_release() {
+        let wrong = Err(TrustError::NotARelease("deltas"));
+        assert_eq!(read(&vouched(DELTAS_MAX + 1), |text| text), wrong);
+        for (from, to) in [
+            ("\"from\"", "\"form\""),
+            ("\"length\":1,", "\"length\":0,"),
+            ("\"09", "\"X9"),
+            ("[{\"from", "[7,{\"from"),
+        ] {
+            assert_eq!(read(&vouched(1), |text| text.replace(from, to)), wrong, "{from}");
+        }
+    }
+}

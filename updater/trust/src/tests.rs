@@ -387,8 +387,8 @@ fn what_does_not_describe_one_release_is_refused() {
     };
     for (from, to, what) in [
         ("\"targets\":{", "\"targets\":{\"a\":{},", "number of targets"),
-        ("\"length\":400", "\"length\":4194305", "length"),
-        ("\"length\":400", "\"length\":0", "length"),
+        ("\"length\":464", "\"length\":4194305", "length"),
+        ("\"length\":464", "\"length\":0", "length"),
         ("\"sha256\"", "\"sha512\"", "sha256"),
         ("\"custom\"", "\"custum\"", "custom"),
         ("\"x86_64\"", "\"riscv64\"", "arch"),
