@@ -150,7 +150,7 @@ fn release(custom: &Value) -> Result<Release, TrustError> {
     })
 }
 
-#[cfg(all(test, feature = "publish"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::publish;
