@@ -28,6 +28,10 @@ pub const OPERATIONS_MAX: usize = 1 << 16;
 pub const FILES_MAX: usize = 1 << 14;
 /// Extents of one file, or of one copy, at most.
 pub const EXTENTS_MAX: usize = 1 << 12;
+/// Files of all operations together at most: a machine holds the table in memory.
+pub const TABLE_FILES_MAX: usize = 1 << 16;
+/// Extents of all operations together at most.
+pub const TABLE_EXTENTS_MAX: usize = 1 << 18;
 /// Bytes of one stream of differences at most: a machine holds it in memory.
 pub const STREAM_BYTES_MAX: u32 = 16 << 20;
 /// Bytes that one operation makes at most.

@@ -142,7 +142,7 @@ fn the_bytes_of_a_targets_document_are_these() {
         r#"{"signatures":[{"keyid":"ID","sig":"SIG"}],"signed":{"_type":"targets","expires":"2033-05-18T03:33:20Z","#,
         r#""spec_version":"1.0.31","targets":{"hello-x86_64-1.2.3.index":{"custom":{"arch":"x86_64","epoch":4,"#,
         r#""name":"hello","released":"2026-11-22T00:00:00Z","replaces":"2.0.0","version":"1.2.3"},"#,
-        r#""hashes":{"sha256":"DIGEST"},"length":400}},"version":1}}"#
+        r#""hashes":{"sha256":"DIGEST"},"length":464}},"version":1}}"#
     );
     let release = Release { replaces: Version::parse("2"), ..release() };
     let signed = publish::targets(&release, &index(), EXPIRES).unwrap();

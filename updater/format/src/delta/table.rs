@@ -2,7 +2,8 @@
 
 use super::{
     EXTENTS_MAX, Encoder, Extent, FILES_MAX, File, Method, NotADelta, OPERATION_BYTES_MAX, OPERATIONS_MAX,
-    Operation, Packed, STREAM_BYTES_MAX, TABLE_BYTES_MAX, UNPACKED_BYTES_MAX,
+    Operation, Packed, STREAM_BYTES_MAX, TABLE_BYTES_MAX, TABLE_EXTENTS_MAX, TABLE_FILES_MAX,
+    UNPACKED_BYTES_MAX,
     varint::{Reader, put},
 };
 use crate::bundle::{Frame, Index, Part};
@@ -11,6 +12,22 @@ use alloc::vec::Vec;
 const FRAMES: u8 = 0;
 const COPY: u8 = 1;
 const FILES: u8 = 2;
+
+/// How much of what takes memory may still come.
+#[derive(Clone, Copy)]
+struct Left {
+    files: usize,
+    extents: usize,
+}
+
+impl Left {
+    const ALL: Self = Self { files: TABLE_FILES_MAX, extents: TABLE_EXTENTS_MAX };
+
+    fn take(from: &mut usize, count: usize) -> Result<(), NotADelta> {
+        *from = from.checked_sub(count).ok_or(NotADelta::Limit)?;
+        Ok(())
+    }
+}
 
 /// What makes each run of frames, in the order of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,10 +101,10 @@ impl Table {
         }
         let mut reader = Reader(bytes);
         let count = reader.count(OPERATIONS_MAX)?;
-        let (mut operations, mut first) = (Vec::new(), 0_u32);
+        let (mut operations, mut first, mut left) = (Vec::new(), 0_u32, Left::ALL);
         for number in 0..count {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
-            let operation = operation(&mut reader, number, (first, &index.frames))?;
+            let operation = operation((&mut reader, &mut left), number, (first, &index.frames))?;
             first = first.checked_add(operation.frames).ok_or(NotADelta::Coverage)?;
             operations.push(operation);
         }
@@ -101,8 +118,10 @@ impl Table {
         if self.operations.len() > OPERATIONS_MAX {
             return Err(NotADelta::Limit);
         }
-        let (mut at, mut streams) = (0_usize, 0_u64);
+        let (mut at, mut streams, mut left) = (0_usize, 0_u64, Left::ALL);
         for (number, operation) in (0..).zip(&self.operations) {
+            Left::take(&mut left.files, operation.files().len())?;
+            Left::take(&mut left.extents, operation.sources().count())?;
             let frames = run(&index.frames, operation.first, operation.frames);
             let begins = usize::try_from(operation.first) == Ok(at);
             let frames = frames.filter(|_| begins).ok_or(NotADelta::Coverage)?;
@@ -154,7 +173,7 @@ fn put_file(out: &mut Vec<u8>, file: &File) {
 }
 
 fn operation(
-    reader: &mut Reader<'_>,
+    (reader, left): (&mut Reader<'_>, &mut Left),
     number: u32,
     (first, all): (u32, &[Frame]),
 ) -> Result<Operation, NotADelta> {
@@ -176,14 +195,15 @@ fn operation(
         }
         COPY => {
             made.source_sha256 = *reader.take()?;
-            made.method = Method::Copy(extents(reader, malformed)?);
+            made.method = Method::Copy(extents((reader, left), malformed)?);
         }
         FILES => {
             made.source_sha256 = *reader.take()?;
             made.stream_sha256 = *reader.take()?;
             made.stream = reader.number()?;
             let count = reader.count(FILES_MAX)?;
-            let files = (0..count).map(|_| file(reader, malformed)).collect::<Result<_, _>>()?;
+            Left::take(&mut left.files, count)?;
+            let files = (0..count).map(|_| file((reader, left), malformed)).collect::<Result<_, _>>()?;
             made.method = Method::Files(files);
         }
         _ => return Err(malformed),
@@ -191,8 +211,12 @@ fn operation(
     Ok(made)
 }
 
-fn extents(reader: &mut Reader<'_>, malformed: NotADelta) -> Result<Vec<Extent>, NotADelta> {
+fn extents(
+    (reader, left): (&mut Reader<'_>, &mut Left),
+    malformed: NotADelta,
+) -> Result<Vec<Extent>, NotADelta> {
     let count = reader.count(EXTENTS_MAX)?;
+    Left::take(&mut left.extents, count)?;
     let extent = |_| {
         let part = match reader.byte()? {
             1 => Part::Root,
@@ -204,9 +228,9 @@ fn extents(reader: &mut Reader<'_>, malformed: NotADelta) -> Result<Vec<Extent>,
     (0..count).map(extent).collect()
 }
 
-fn file(reader: &mut Reader<'_>, malformed: NotADelta) -> Result<File, NotADelta> {
+fn file((reader, left): (&mut Reader<'_>, &mut Left), malformed: NotADelta) -> Result<File, NotADelta> {
     let bytes = reader.number()?;
-    let old = extents(reader, malformed)?;
+    let old = extents((reader, left), malformed)?;
     let packed = match reader.byte()? {
         0 => None,
         1 => Some(Packed {

@@ -183,3 +183,35 @@ proptest! {
         drop(Table::parse(&bytes, &index()));
     }
 }
+
+#[test]
+fn all_files_and_extents_together_have_limits() {
+    let frames = |count: usize| {
+        let mut many = index();
+        many.frames = (0..count)
+            .map(|number| Frame { offset: 4096 * wide(number), plain: 4096, ..index().frames[0] })
+            .collect();
+        many.root.bytes = 4096 * wide(count);
+        many
+    };
+    // Each makes one frame of 4096 bytes out of so many files with so many extents each.
+    let table = |operations: usize, files: usize, extents: usize| {
+        let file =
+            File { bytes: 4096 / wide(files), old: vec![extent(Part::Root, 0, 1); extents], packed: None };
+        let operation = |first| Operation {
+            first: u32::try_from(first).unwrap(),
+            frames: 1,
+            method: Method::Files(vec![file.clone(); files]),
+            source_sha256: [6; 32],
+            stream: 1,
+            stream_sha256: [7; 32],
+        };
+        let table = Table { operations: (0..operations).map(operation).collect() };
+        let index = frames(operations);
+        (Table::parse(&table.encode(), &index).map(drop), Table::new(table.operations, &index).map(drop))
+    };
+    assert_eq!(table(16, 4096, 0), (Ok(()), Ok(())));
+    assert_eq!(table(17, 4096, 0), (Err(NotADelta::Limit), Err(NotADelta::Limit)));
+    assert_eq!(table(64, 1, 4096), (Ok(()), Ok(())));
+    assert_eq!(table(65, 1, 4096), (Err(NotADelta::Limit), Err(NotADelta::Limit)));
+}
