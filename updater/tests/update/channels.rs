@@ -155,7 +155,7 @@ fn a_delta_that_is_damaged_or_not_there_costs_the_bundle() {
     for lost in [true, false] {
         let (mut machine, (close, mut shop)) = (Machine::new(), with_delta());
         let mut files = shop.publish();
-        let names: Vec<String> = files.keys().filter(|name| name.contains(".from-")).cloned().collect();
+        let names: Vec<String> = files.keys().filter(|name| name.contains(".delta")).cloned().collect();
         for name in names {
             if lost {
                 files.remove(&name);
@@ -186,7 +186,7 @@ fn a_machine_that_runs_what_no_delta_starts_from_takes_the_bundle() {
 fn a_stick_without_the_delta_brings_the_bundle() {
     let (mut machine, (close, mut shop)) = (Machine::new(), with_delta());
     let mut files = shop.publish();
-    files.retain(|name, _| !name.contains(".from-"));
+    files.retain(|name, _| !name.contains(".delta"));
     let path = machine.directory.path().join("stick");
     coracle_block::replace_file(&path, &archive(&files), 0o600).unwrap();
     machine.heed = Heed::Nothing;
