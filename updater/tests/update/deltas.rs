@@ -1,9 +1,8 @@
 //! Updates by delta: whatever the slot that runs holds and whatever the delta says, what is armed is what was signed.
 
 use crate::fixture::{DISK_BYTES, Memory, Notes, Payload, SLOT_BYTES, noise, settings, ship, verified};
-use crate::making::{Piece, by_files, by_frames, delta, operation, pieces};
+use crate::making::{Piece, by_files, by_frames, delta, operation, pair as versions, pieces};
 use coracle_block::model::Model;
-use coracle_delta::Pair;
 use coracle_format::bundle::Part;
 use coracle_format::delta::{Encoder, Extent, File, Header, Method, Packed};
 use coracle_slots::{Slot, SlotState};
@@ -243,9 +242,9 @@ fn packed() -> (Payload, Payload, Vec<(coracle_format::delta::Operation, Vec<u8>
         File { bytes: 4, old: of(4 + frame.len(), 4), packed: None },
     ];
     let stream = coracle_delta::make(&[
-        Pair::of(b"head", b"HEAD"),
-        Pair::of(&before, &after),
-        Pair::of(b"tail", b"TAIL"),
+        versions(b"head", b"HEAD"),
+        versions(&before, &after),
+        versions(b"tail", b"TAIL"),
     ])
     .unwrap();
     let frames = &new.index().0.frames;

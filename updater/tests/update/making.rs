@@ -22,6 +22,11 @@ fn wide(length: usize) -> u64 {
     u64::try_from(length).unwrap()
 }
 
+/// Both versions of a file.
+pub(crate) fn pair<'a>(old: &'a [u8], new: &'a [u8]) -> coracle_delta::Pair<'a> {
+    coracle_delta::Pair { old, new }
+}
+
 pub(crate) fn operation(first: u32, frames: u32, method: Method, source: &[u8], stream: &[u8]) -> Operation {
     let (source_sha256, stream_sha256) = match &method {
         Method::Frames => ([0; 32], [0; 32]),
@@ -60,7 +65,7 @@ pub(crate) fn pieces(old: &Payload, new: &Payload, way: impl Fn(Part, usize) -> 
             (Piece::File, _) => {
                 let source = before.get(from..(from + length).min(before.len())).unwrap_or_default();
                 let old = if source.is_empty() { Vec::new() } else { vec![extent(from, source.len())] };
-                let stream = coracle_delta::make(&[coracle_delta::Pair::of(source, wanted)]).unwrap();
+                let stream = coracle_delta::make(&[pair(source, wanted)]).unwrap();
                 let files = vec![File { bytes: wide(length), old, packed: None }];
                 (operation(first, 1, Method::Files(files), source, &stream), stream)
             }
@@ -85,7 +90,7 @@ pub(crate) fn by_files(old: &Payload, new: &Payload) -> Operations {
         .map(|which| {
             let count = u32::try_from(frames.iter().filter(|frame| frame.part == which).count()).unwrap();
             let (source, wanted) = (part(old, which), part(new, which));
-            let stream = coracle_delta::make(&[coracle_delta::Pair::of(source, wanted)]).unwrap();
+            let stream = coracle_delta::make(&[pair(source, wanted)]).unwrap();
             // In two pieces, one behind the other.
             let half = source.len() / 2 + 1;
             let extent = |offset, bytes| Extent { part: which, offset: wide(offset), bytes: wide(bytes) };
