@@ -92,7 +92,7 @@ pub(super) fn delta_stream_seeds() -> Vec<Vec<u8>> {
     new.extend_from_slice(b"more");
     new.truncate(new.len() / 16 * 16);
     let second = &OLD[70..170];
-    let pair = |old, new| coracle_delta::Pair { old, new };
+    let pair = |old, new| coracle_delta::Pair::of(old, new);
     let pairs = [pair(OLD, &new), pair(&OLD[64..], second)];
     let stream = coracle_delta::make(&pairs).unwrap_or_default();
     let lengths = [new.len() / 16, second.len()].map(|length| u8::try_from(length).unwrap_or(0));

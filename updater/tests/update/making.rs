@@ -24,7 +24,7 @@ fn wide(length: usize) -> u64 {
 
 /// Both versions of a file.
 pub(crate) fn pair<'a>(old: &'a [u8], new: &'a [u8]) -> coracle_delta::Pair<'a> {
-    coracle_delta::Pair { old, new }
+    coracle_delta::Pair::of(old, new)
 }
 
 pub(crate) fn operation(first: u32, frames: u32, method: Method, source: &[u8], stream: &[u8]) -> Operation {
