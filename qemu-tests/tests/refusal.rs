@@ -4,7 +4,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 use coracle::{digest::Digest, image::inspect::Disk, launch, machine::Firmware};
-use coracle_format::{layout::Role, slot::Arch};
+use coracle_format::{
+    bundle::{Header, Index, Part},
+    layout::Role,
+    slot::Arch,
+};
 use coracle_qemu_tests::{
     Faults, Server, Variant, Voyage, scratch,
     signing::Who,
@@ -28,24 +32,32 @@ fn changed(bundle: &Path, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> Resu
     Ok(path)
 }
 
+/// A byte of a bundle that no machine of another version has: of the first frame of the boot artefact, with its command
+/// line. What the running slot has as well is not looked at in the bundle.
+fn needed(bundle: &Path) -> Result<usize> {
+    let bytes = fs::read(bundle)?;
+    let header = Header::parse(&bytes)?;
+    let [from, to] = [header.index_offset(), header.frames_offset()].map(usize::try_from);
+    let index = Index::parse(&bytes[from?..to?])?;
+    let boot = index.placed().find(|(_, frame)| frame.part == Part::Boot);
+    let (place, frame) = boot.context("the bundle has no boot artefact")?;
+    Ok(usize::try_from(header.frames_offset() + place + u64::from(frame.stored / 2))?)
+}
+
 /// Every kind of update that is not for this machine; each is refused in words of its own, and the machine goes on.
 fn refuses(firmware: Firmware, arch: Arch) -> Result<()> {
     let voyage = Voyage::begin(firmware, arch, "refusal")?;
     let other = if arch == Arch::X86_64 { Arch::Aarch64 } else { Arch::X86_64 };
     let good = Variant::new("v2", NEW, arch).build()?.bundle;
     let foreign = Variant { who: Who::Stranger, ..Variant::new("v2-foreign", NEW, arch) }.build()?.bundle;
-    let middle = fs::metadata(&good)?.len() / 2;
+    let needed = needed(&good)?;
     let offers = [
         ("a foreign key", foreign, 3),
         ("an older version", Variant::new("v0", "0.9.0", arch).build()?.bundle, 3),
         ("another architecture", Variant::new("v2", NEW, other).build()?.bundle, 3),
         ("a flipped bit in the header", changed(&good, "header", |bytes| bytes[9] ^= 1)?, 3),
         ("a flipped bit in the metadata", changed(&good, "metadata", |bytes| bytes[700] ^= 1)?, 3),
-        (
-            "a flipped bit in a frame",
-            changed(&good, "frame", |bytes| bytes[usize::try_from(middle).unwrap_or(0)] ^= 1)?,
-            3,
-        ),
+        ("a flipped bit in a frame", changed(&good, "frame", |bytes| bytes[needed] ^= 1)?, 3),
         ("trailing bytes", changed(&good, "trailing", |bytes| bytes.push(0))?, 3),
         ("the running version", Variant::new("v1", OLD, arch).build()?.bundle, 3),
     ];
