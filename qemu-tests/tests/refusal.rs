@@ -58,6 +58,7 @@ fn refuses(firmware: Firmware, arch: Arch) -> Result<()> {
         ("a flipped bit in the header", changed(&good, "header", |bytes| bytes[9] ^= 1)?, 3),
         ("a flipped bit in the metadata", changed(&good, "metadata", |bytes| bytes[700] ^= 1)?, 3),
         ("a flipped bit in a frame", changed(&good, "frame", |bytes| bytes[needed] ^= 1)?, 3),
+        ("trailing bytes", changed(&good, "trailing", |bytes| bytes.push(0))?, 3),
         ("the running version", Variant::new("v1", OLD, arch).build()?.bundle, 3),
     ];
     let operator = voyage.operator()?;

@@ -57,6 +57,8 @@ pub enum Length {
     AtMost(u64),
     /// It is not known before the stream ends; it ends where the update ends.
     Unknown,
+    /// The same, and all of it comes, wanted or not: it can be read to its end at no cost.
+    ToTheEnd,
 }
 
 /// A place that holds an update.

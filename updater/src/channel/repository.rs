@@ -76,7 +76,7 @@ impl Repository for Archive {
         let mut section = self.section(&format!("targets/{path}"))?;
         match section.length()? {
             Length::Exactly(found) if found == bytes => Ok(Box::new(section)),
-            Length::Exactly(_) | Length::AtMost(_) | Length::Unknown => {
+            Length::Exactly(_) | Length::AtMost(_) | Length::Unknown | Length::ToTheEnd => {
                 let message = format!("cannot read {}", section.describe());
                 Err(SourceError::new(Kind::Hostile, message)
                     .because(std::io::Error::other("it has not the length that was signed"))

@@ -38,7 +38,7 @@ impl<R: Read> Source for StdinSource<R> {
     }
 
     fn length(&mut self) -> Result<Length, SourceError> {
-        Ok(Length::Unknown)
+        Ok(Length::ToTheEnd)
     }
 
     /// What lies before `offset` is read and dropped: what is known already is passed over, never gone back to.

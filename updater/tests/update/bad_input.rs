@@ -10,7 +10,7 @@ use coracle_format::slot::Arch;
 use coracle_slots::{Slot, SlotState};
 use coracle_update::engine::Ask;
 use coracle_update::executor::{Executor, Supply};
-use coracle_update::source::{FileSource, Length};
+use coracle_update::source::{FileSource, Length, StdinSource};
 use coracle_update::{Error, Kind};
 use std::fs::File;
 
@@ -247,6 +247,27 @@ fn trailing_bytes_are_refused_in_a_file_and_a_stream_and_are_no_matter_on_a_devi
         let armed = executor.record().unwrap().on_trial().is_some();
         assert_eq!(armed, expected.is_none());
     }
+}
+
+#[test]
+fn a_stream_is_read_to_its_end_even_if_the_machine_has_its_last_frames_already() {
+    let mut new = Payload { version: "2.0".to_owned(), ..Payload::new("1.0") };
+    new.boot[0] ^= 1;
+    let bundle = new.bundle();
+    let total = bundle.len();
+    let apply = |bytes: &[u8]| {
+        let executor = shipped("1.0");
+        let mut source = StdinSource::over(bytes);
+        let done = executor.update(Ask::Apply, Supply::of(&mut source), &settings(), &mut Notes::default());
+        let armed = executor.record().unwrap().on_trial().is_some();
+        (done.err().map(|error| (error.kind(), error.to_string())), armed)
+    };
+    assert_eq!(apply(&bundle), (None, true));
+    let longer = [&bundle[..], &[0]].concat();
+    let words = format!("cannot read the standard input: bytes follow its end at byte {total}");
+    assert_eq!(apply(&longer), (Some((Kind::Hostile, words)), false));
+    let words = format!("cannot read the standard input: it ends after {} bytes, in the middle", total - 1);
+    assert_eq!(apply(&bundle[..total - 1]), (Some((Kind::Hostile, words)), false));
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl Run<'_> {
             Length::AtMost(bytes) if bytes < total => {
                 format!("it would have {total} bytes, the device has {bytes}")
             }
-            Length::Exactly(_) | Length::AtMost(_) | Length::Unknown => return Ok(()),
+            Length::Exactly(_) | Length::AtMost(_) | Length::Unknown | Length::ToTheEnd => return Ok(()),
         };
         Err(Error::new(Kind::Hostile, format!("cannot read {}: {why}", feed.place))
             .hint("it is damaged: copy or download it again"))

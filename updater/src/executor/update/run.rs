@@ -201,13 +201,19 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn complete(&mut self, stream: &mut Stream<'_>) -> Result<Digests> {
+    fn complete(&mut self, stream: &mut Stream<'_>) -> Reach<Digests> {
         let head = self.head.as_ref().ok_or_else(out_of_order)?;
         let end = Place { feed: self.lead, offset: head.total() };
         let feed = self.feeds.get(self.lead);
-        if feed.length == Length::Unknown && stream.at() == end && !stream.is_at_end()? {
+        // Frames that were here already have not been read.
+        if feed.length == Length::ToTheEnd {
+            stream.go_to(end)?;
+        }
+        let ends_by_itself = matches!(feed.length, Length::Unknown | Length::ToTheEnd);
+        if ends_by_itself && stream.at() == end && !stream.is_at_end()? {
             let message = format!("cannot read {}: bytes follow its end at byte {}", feed.place, end.offset);
-            return Err(Error::new(Kind::Hostile, message).hint("it is damaged: copy or download it again"));
+            let error = Error::new(Kind::Hostile, message).hint("it is damaged: copy or download it again");
+            return Err(error.into());
         }
         let filling = self.filling.as_mut().ok_or_else(out_of_order)?;
         let spare = self.executor.spare()?;
