@@ -21,12 +21,10 @@ use std::{
     io::{self, Read as _, Write as _},
     os::{
         fd::OwnedFd,
-        unix::{
-            fs::PermissionsExt as _,
-            net::{UnixListener, UnixStream},
-        },
+        unix::net::{UnixListener, UnixStream},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -42,6 +40,16 @@ struct Place {
     dir: tempfile::TempDir,
     key: OperatorKey,
     address: Address,
+}
+
+/// Writes a program by a process of its own: if this one wrote it, a process that another test begins meanwhile could
+/// still have it open for writing, and then it cannot be started.
+#[expect(clippy::disallowed_methods, reason = "a part of the test")]
+fn write_program(path: &Path, text: &str) {
+    let words = ["-c", "cat > \"$0\" && chmod 755 \"$0\""];
+    let mut child = Command::new("sh").args(words).arg(path).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
 }
 
 impl Place {
@@ -62,8 +70,7 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let updater = dir.path().join("updater");
         let text = format!("#!/bin/sh\nD={}\n{script}\n", dir.path().display());
-        fs::File::create(&updater).unwrap().write_all(text.as_bytes()).unwrap();
-        fs::set_permissions(&updater, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&updater, &text);
         let run = dir.path().join("run");
         fs::create_dir_all(run.join("status")).unwrap();
         fs::File::create(run.join("status/network")).unwrap().write_all(b"ready=yes\n").unwrap();
