@@ -52,6 +52,13 @@ pub fn keep(cache: &Cache, path: &Path) -> Result<Content> {
     Ok(Content::file(&object, bytes, digest))
 }
 
+/// The path with something behind its last name: `disk.raw` and `.part` make `disk.raw.part`.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
 fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir.to_owned(),

@@ -123,9 +123,7 @@ pub fn make_disk(image: &Built, options: &Options, disk: &Path) -> Result<()> {
         Ok(()) | Err(_) => {}
     }
     // Half a copy must not be taken for a disk that was left.
-    let mut part = disk.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
+    let part = crate::files::with_suffix(disk, ".part");
     copy_disk(&image.disk, &part, options.disk_bytes)?;
     fs::rename(&part, disk).doing("make disk", disk)
 }
@@ -143,9 +141,7 @@ pub fn grow_disk(disk: &Path, bytes: u64) -> Result<()> {
 
 /// Where the firmware's variables of a machine with this disk are kept: `disk.raw.vars.fd`.
 pub fn vars_of(disk: &Path) -> PathBuf {
-    let mut path = disk.as_os_str().to_owned();
-    path.push(".vars.fd");
-    path.into()
+    crate::files::with_suffix(disk, ".vars.fd")
 }
 
 /// Prepares a machine over a disk that an earlier one has left, with the variables that its firmware has left.

@@ -60,6 +60,21 @@ pub struct Offer {
     pub root_version: u32,
 }
 
+impl Offer {
+    /// The offer of a release, by metadata of this root.
+    pub fn of(release: &coracle_trust::Release, root_version: u32) -> Self {
+        Self {
+            image: release.name.clone(),
+            arch: release.arch,
+            version: release.version,
+            epoch: release.epoch,
+            released: release.released,
+            replaces: release.replaces,
+            root_version,
+        }
+    }
+}
+
 /// What the update's index says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content {

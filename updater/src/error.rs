@@ -152,6 +152,11 @@ impl Error {
         out
     }
 
+    /// What was attempted and why it failed, on one line.
+    pub fn sentence(&self) -> String {
+        [vec![self.to_string()], self.causes()].concat().join(": ")
+    }
+
     /// The whole text for a person: `error:`, `  caused by:` lines, then `hint:` after a blank line.
     pub fn render(&self) -> String {
         let mut out = format!("error: {self}\n");

@@ -157,9 +157,7 @@ impl Console {
 
 /// Where QEMU's own messages go, beside the console's log.
 pub(super) fn qemu_log(log: &Path) -> PathBuf {
-    let mut path = log.as_os_str().to_owned();
-    path.push(".qemu");
-    path.into()
+    crate::files::with_suffix(log, ".qemu")
 }
 
 /// What feeds a [`Console`]; the console ends when this is dropped.

@@ -304,7 +304,7 @@ impl Work<'_> {
             }
         }
         for (path, vouched) in &self.draft.bundles {
-            let place = format!("{TARGETS}/{}", target_file(&vouched.path(), &vouched.sha256));
+            let place = format!("{TARGETS}/{}", vouched.file());
             let content = Content::Copy(path.clone(), Digest(vouched.sha256));
             self.writes.new.push(New { place, content });
         }

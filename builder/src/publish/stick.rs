@@ -114,7 +114,7 @@ fn members(repository: &Repository, channel: &str) -> Result<Vec<Member>> {
             let target = rollout.release(version).map(|release| release.target.clone()).unwrap_or_default();
             let vouched = found.state.releases.iter().find(|vouched| vouched.path() == target);
             let vouched = vouched.ok_or_else(|| missing(format!("nothing vouches for {target:?}")))?;
-            let place = format!("{TARGETS}/{}", target_file(&target, &vouched.sha256));
+            let place = format!("{TARGETS}/{}", vouched.file());
             out.push(member(repository, place, Some(vouched.sha256))?);
         }
     }

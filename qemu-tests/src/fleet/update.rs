@@ -14,16 +14,7 @@ const FRAMES: u32 = 15;
 
 /// Lets the engine do what is asked with a release. Whether it comes to its end.
 pub(super) fn run(record: &mut Record, vouched: &Vouched, root_version: u32, ask: Ask) -> bool {
-    let release = &vouched.release;
-    let offer = Offer {
-        image: release.name.clone(),
-        arch: release.arch,
-        version: release.version,
-        epoch: release.epoch,
-        released: release.released,
-        replaces: release.replaces,
-        root_version,
-    };
+    let offer = Offer::of(&vouched.release, root_version);
     let digests = Digests { root_hash: [1; 32], root: [2; 32], boot: vouched.id };
     let content = Content {
         digests,

@@ -11,9 +11,8 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-use crate::{guid::Guid, layout::Role};
+use crate::{checksum::CRC, guid::Guid, layout::Role};
 use alloc::{string::String, vec, vec::Vec};
-use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 
 use bytes::{check_header, header_crc, parse_entry};
 pub use edit::{NoRoom, Size};
@@ -28,8 +27,6 @@ pub const ENTRIES_BYTES: usize = 128 * 128;
 /// The block of the primary header.
 pub const PRIMARY_LBA: u64 = 1;
 
-/// Without a lookup table: the selector has to stay small, and a table is soon summed.
-const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 const SIGNATURE: [u8; 8] = *b"EFI PART";
 const REVISION: u32 = 0x0001_0000;
 const HEADER_BYTES: usize = 92;

@@ -7,6 +7,7 @@
 extern crate alloc;
 
 pub mod bundle;
+mod checksum;
 pub mod control;
 pub mod delta;
 pub mod device;

@@ -164,7 +164,7 @@ fn run(
         Ok(Outcome::Nothing | Outcome::Armed) => {}
         Err(error) => {
             "failed".clone_into(&mut status.state);
-            status.why = [vec![error.to_string()], error.causes()].concat().join(": ");
+            status.why = error.sentence();
         }
     }
     // Where there is no place for it (tried by hand, off a machine), there is nobody to read it.

@@ -55,14 +55,20 @@ fn assert_good(cut: &Cut, allowed: &[Payload], next: &[u8], leftovers: Option<&P
     slot
 }
 
+/// A machine that runs a release, everything of it on the disk.
+fn settled(release: &Payload) -> (Model, Executor) {
+    let model = Model::new(DISK_BYTES);
+    let disk = model.disk().unwrap();
+    ship(&disk, SLOT_BYTES, release);
+    model.settle();
+    (model, Executor::on(disk, Slot::A).unwrap())
+}
+
 #[test]
 fn after_a_power_cut_anywhere_in_an_update_a_whole_slot_boots_and_the_next_update_succeeds() {
     let (old, new, next) = (small("1.0"), small("2.0"), small("3.0").bundle());
-    let model = Model::new(DISK_BYTES);
-    let disk = model.disk().unwrap();
-    ship(&disk, SLOT_BYTES, &old);
-    model.settle();
-    apply(&Executor::on(disk, Slot::A).unwrap(), new.bundle()).unwrap();
+    let (model, executor) = settled(&old);
+    apply(&executor, new.bundle()).unwrap();
     let allowed = [old, new];
     let (mut cuts, mut on_trial) = (0, 0);
     for cut in model.cuts(100, 1) {
@@ -106,11 +112,7 @@ fn after_a_power_cut_anywhere_in_an_update_by_delta_a_whole_slot_boots_and_the_d
     let bytes = delta(&old, &new, by_files(&old, &new));
     let directory = tempfile::tempdir().unwrap();
     let notes = directory.path().join("progress");
-    let model = Model::new(DISK_BYTES);
-    let disk = model.disk().unwrap();
-    ship(&disk, SLOT_BYTES, &old);
-    model.settle();
-    let executor = Executor::on(disk, Slot::A).unwrap();
+    let (model, executor) = settled(&old);
     apply(&executor, bytes.clone()).unwrap();
     let (allowed, next) = ([old.clone(), new.clone()], small("3.0").bundle());
     let (mut cuts, mut again) = (0, 0);
@@ -133,11 +135,7 @@ fn notes_about_frames_that_a_power_cut_took_are_seen_through() {
     let (old, new) = (small("1.0"), small("2.0"));
     let directory = tempfile::tempdir().unwrap();
     let notes = directory.path().join("progress");
-    let model = Model::new(DISK_BYTES);
-    let disk = model.disk().unwrap();
-    ship(&disk, SLOT_BYTES, &old);
-    model.settle();
-    let executor = Executor::on(disk, Slot::A).unwrap();
+    let (model, executor) = settled(&old);
     // The notes as they are when all frames are in: of a cut before that, they say too much.
     let mut settings = settings();
     settings.leftovers = Some(&notes);

@@ -69,8 +69,7 @@ impl Shop {
         };
         let seed = Seed([u8::try_from(self.releases.len()).unwrap(); 16]);
         let (target, state) = (vouched.path(), State::Active);
-        let file = format!("targets/{}.{target}", hex(&vouched.sha256));
-        self.files.insert(file, bundle);
+        self.files.insert(format!("targets/{}", vouched.file()), bundle);
         let offered = Offered { version, target, state, minimum: None, waves: Vec::new(), seed };
         self.rollout.releases.push(offered);
         self.releases.push(vouched);

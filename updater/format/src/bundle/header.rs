@@ -1,10 +1,10 @@
 //! The first bytes of a bundle: how long everything else is.
 
 use super::{BUNDLE_VERSION, INDEX_BYTES_MAX, METADATA_BYTES_MAX, NotABundle, Reader};
+use crate::checksum::CRC;
 use sha2::{Digest as _, Sha256};
 
 const MAGIC: [u8; 8] = *b"CORABNDL";
-const CRC: crc::Crc<u32, crc::NoTable> = crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 64;
 const CRC_AT: usize = HEADER_BYTES - 4;

@@ -1,6 +1,7 @@
 //! Frames on a stream: magic, length, checksum, so that a reader finds the next one whatever stands before it.
 
 use super::message::Frame;
+use crate::checksum::CRC;
 use alloc::vec::Vec;
 
 /// What a frame begins with. Not text, and not UTF-8: no log line holds it.
@@ -13,8 +14,6 @@ pub const PAYLOAD_BYTES_MAX: usize = 16 << 10;
 pub const FRAME_BYTES_MAX: usize = HEADER_BYTES + PAYLOAD_BYTES_MAX;
 /// Bytes a reader holds: a frame, and what came behind it in one go.
 const BUFFER_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
-
-const CRC: crc::Crc<u32, crc::NoTable> = crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
 
 /// The bytes of a frame. What is longer than a payload may be is cut: senders split before.
 pub fn encode(frame: &Frame) -> Vec<u8> {

@@ -1,11 +1,13 @@
 //! The first bytes of a delta: what it starts from, and how long everything else is.
 
 use super::{DELTA_VERSION, NotADelta, TABLE_STORED_BYTES_MAX, varint::Reader};
-use crate::bundle::{INDEX_BYTES_MAX, METADATA_BYTES_MAX};
+use crate::{
+    bundle::{INDEX_BYTES_MAX, METADATA_BYTES_MAX},
+    checksum::CRC,
+};
 use sha2::{Digest as _, Sha256};
 
 const MAGIC: [u8; 8] = *b"CORADLTA";
-const CRC: crc::Crc<u32, crc::NoTable> = crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 132;
 const CRC_AT: usize = HEADER_BYTES - 4;

@@ -11,7 +11,7 @@ use crate::executor::running::Running;
 use crate::executor::update::Tools;
 use crate::pace::Pace;
 use coracle_format::bundle::Frame;
-use coracle_format::delta::{File, Method, Operation};
+use coracle_format::delta::{Extent, File, Method, Operation};
 use coracle_format::slot::BLOCK_BYTES;
 use ruzstd::decoding::StreamingDecoder;
 use sha2::{Digest as _, Sha256};
@@ -87,15 +87,10 @@ impl Hands<'_> {
         check_memory(operation, self.tools.meminfo)?;
         let window = RefCell::new(Window::default());
         let mut digest = Sha256::new();
-        let copied = match &operation.method {
-            Method::Copy(extents) => Some(extents),
-            Method::Frames | Method::Files(_) => None,
-        };
-        for extents in copied.into_iter().chain(operation.files().iter().map(|file| &file.old)) {
-            let old = OldFile::of(&self.slots.running, extents, (&window, 0)).ok_or_else(other_bytes)?;
-            old.hash(&mut digest)
-                .map_err(|error| Failure::Wrong(format!("the slot that runs cannot be read: {error}")))?;
-        }
+        let sources: Vec<Extent> = operation.sources().copied().collect();
+        let old = OldFile::of(&self.slots.running, &sources, (&window, 0)).ok_or_else(other_bytes)?;
+        old.hash(&mut digest)
+            .map_err(|error| Failure::Wrong(format!("the slot that runs cannot be read: {error}")))?;
         if digest.finalize()[..] == operation.source_sha256 { Ok(()) } else { Err(other_bytes()) }
     }
 
@@ -107,28 +102,21 @@ impl Hands<'_> {
         stream: &[u8],
         from: usize,
     ) -> Result<Made, Failure> {
-        if Sha256::digest(stream)[..] != operation.stream_sha256
-            && !matches!(operation.method, Method::Copy(_))
-        {
-            return Err(Failure::Wrong("what it carries is damaged".to_owned()));
-        }
         let (slots, window) = (self.slots, RefCell::new(Window::default()));
-        let mut olds = Vec::new();
-        match &operation.method {
-            Method::Frames => {}
-            Method::Copy(extents) => olds.extend(OldFile::of(&slots.running, extents, (&window, 0))),
-            Method::Files(files) => olds = slots.old_files(files, &window)?,
-        }
-        window.borrow_mut().clear();
         let start = self.frames.first().map_or(0, |frame| slots.layout.start(frame.part));
         let mut output = Output::new((slots.spare, self.pace), self.frames, start, from);
         let problem = match &operation.method {
+            // They are read one by one, and nothing is made of them.
             Method::Frames => None,
-            Method::Copy(_) => {
-                let mut take = |chunk: &[u8]| output.take(chunk);
-                olds.iter().try_for_each(|old| old.each_chunk(&mut take)).err().map(|error| error.to_string())
+            Method::Copy(extents) => {
+                let old = OldFile::of(&slots.running, extents, (&window, 0)).ok_or_else(other_bytes)?;
+                old.each_chunk(&mut |chunk| output.take(chunk)).err().map(|error| error.to_string())
             }
             Method::Files(files) => {
+                if Sha256::digest(stream)[..] != operation.stream_sha256 {
+                    return Err(Failure::Wrong("what it carries is damaged".to_owned()));
+                }
+                let mut olds = slots.old_files(files, &window)?;
                 let making = Making { files, tools: self.tools, output, begun: None, packing: None };
                 let (back, problem) = making.run(stream, &mut olds);
                 output = back;

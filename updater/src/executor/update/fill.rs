@@ -1,7 +1,7 @@
 //! A frame, from where it is cheapest to have: the slot that is written, the delta, the slot that runs, the bundle.
 //! Whatever gives it, it counts when its bytes have the signed digest.
 
-use super::opening::{is_of_the_file, sentence};
+use super::opening::is_of_the_file;
 use super::run::{Run, out_of_order};
 use crate::engine::Origin;
 use crate::error::{Error, Kind, Result};
@@ -75,7 +75,7 @@ impl Run<'_> {
         let found = match self.by_operation(&mut delta, frame, stream) {
             // What is damaged in one file, or not there, is whole in the other.
             Err(Halt::Failed(error)) if self.has_bundle() && is_of_the_file(&error) => {
-                let stand = self.fail(&delta, &sentence(&error));
+                let stand = self.fail(&delta, &error.sentence());
                 delta.count_failure();
                 delta.set_stand(stand);
                 Ok(false)

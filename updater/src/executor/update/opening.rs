@@ -80,16 +80,7 @@ impl Run<'_> {
             }
             Vouching::Channel(verified, _) => verified.clone(),
         };
-        let release = &verified.release;
-        let offer = Offer {
-            image: release.name.clone(),
-            arch: release.arch,
-            version: release.version,
-            epoch: release.epoch,
-            released: release.released,
-            replaces: release.replaces,
-            root_version: verified.root_version,
-        };
+        let offer = Offer::of(&verified.release, verified.root_version);
         self.verified = Some(verified);
         Ok(offer)
     }
@@ -116,7 +107,7 @@ impl Run<'_> {
         if self.lead == Feed::Full || self.feeds.full.is_none() || !is_of_the_file(&error) {
             return Err(error);
         }
-        self.observer.note(&format!("{}: the bundle is taken instead", sentence(&error)));
+        self.observer.note(&format!("{}: the bundle is taken instead", error.sentence()));
         (self.lead, self.head, self.delta) = (Feed::Full, None, None);
         Ok(())
     }
@@ -255,11 +246,6 @@ impl Run<'_> {
 /// Whether an error says that a file is damaged or not there, which another file need not be.
 pub(super) fn is_of_the_file(error: &Error) -> bool {
     matches!(error.kind(), Kind::NotFound | Kind::Hostile | Kind::Digest)
-}
-
-/// An error with its causes, on one line.
-pub(super) fn sentence(error: &Error) -> String {
-    [vec![error.to_string()], error.causes()].concat().join(": ")
 }
 
 fn unpack(stored: &[u8], limit: u64) -> io::Result<Vec<u8>> {
