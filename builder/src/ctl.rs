@@ -15,8 +15,10 @@
 mod address;
 mod client;
 mod key;
+mod payload;
 mod stream;
 
 pub use address::Address;
-pub use client::{CONNECT_WITHIN, Client, Heard, Payload, Reply};
+pub use client::{CONNECT_WITHIN, Client, Heard, Reply};
 pub use key::{OperatorKey, public_line};
+pub use payload::Payload;

@@ -294,6 +294,39 @@ fn a_stream_arrives_whole_and_its_progress_is_told() {
     assert!(fs::read(place.path("got")).unwrap() == bytes, "the bytes are the same");
 }
 
+/// A way to a place on which somebody ends every first session as soon as it has begun.
+fn interrupted(place: &Place) -> Address {
+    let path = place.path("interrupted.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let Address::Unix(to) = place.address.clone() else { panic!("the place has a socket") };
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut service = UnixStream::connect(to).unwrap();
+        let (mut answers, mut back) = (service.try_clone().unwrap(), client.try_clone().unwrap());
+        thread::spawn(move || io::copy(&mut answers, &mut back));
+        let mut hello = [0; 1 << 10];
+        let length = client.read(&mut hello).unwrap();
+        service.write_all(&hello[..length]).unwrap();
+        // What follows comes when the session has begun.
+        let length = client.read(&mut hello).unwrap();
+        service.write_all(&encode(&Frame::Bye)).unwrap();
+        service.write_all(&hello[..length]).unwrap();
+        drop(io::copy(&mut client, &mut service));
+    });
+    Address::Unix(path)
+}
+
+#[test]
+fn a_stream_whose_session_was_forgotten_is_sent_again_in_a_new_one() {
+    let place = Place::new("cat > $D/got");
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|number| number.to_le_bytes()[1]).collect();
+    let mut client = Client::connect(&interrupted(&place), &place.key).unwrap();
+    let mut payload = &bytes[..];
+    let reply = client.request_with(&apply(3_000_000), Some(&mut payload), SOON).unwrap();
+    assert_eq!(reply.code, 0);
+    assert!(fs::read(place.path("got")).unwrap() == bytes, "the bytes are the same");
+}
+
 #[test]
 fn an_empty_stream_ends_at_once() {
     let place = Place::new("cat | wc -c");

@@ -1,12 +1,16 @@
 //! An operator's sessions with one machine.
 
-use super::{Address, OperatorKey, stream::Stream};
+use super::{
+    Address, OperatorKey,
+    payload::{Payload, Sending},
+    stream::Stream,
+};
 use crate::{
     context,
     error::{Error, Kind, Result},
 };
 use coracle_format::control::{
-    Challenge, Frame, Hello, IDLE_SECONDS, NONCE_BYTES, Output, PAYLOAD_BYTES_MAX, Refusal, Request, Signed,
+    Challenge, Frame, Hello, IDLE_SECONDS, NONCE_BYTES, Output, Refusal, Request, Signed,
 };
 use std::{
     fs::File,
@@ -40,9 +44,6 @@ pub enum Heard<'a> {
     /// So many bytes of the payload have been passed on.
     Passed(u64),
 }
-
-/// The bytes that a request announced.
-pub type Payload<'a> = Option<&'a mut dyn Read>;
 
 /// A whole answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,17 +133,19 @@ impl Client {
     pub fn run(
         &mut self,
         request: &Request,
-        mut payload: Payload<'_>,
+        payload: Payload<'_>,
         within: Option<Duration>,
         tell: &mut dyn FnMut(Heard<'_>) -> Result<()>,
     ) -> Result<u8> {
         let deadline = within.map(|within| Instant::now() + within);
         self.begin(request)?;
         let mut fresh = true;
-        let mut owed = request.stream_bytes().unwrap_or(0);
+        let mut sending = Sending::new(payload, request.stream_bytes().unwrap_or(0));
         loop {
-            if self.stream.is_flushed() && owed > 0 {
-                owed -= self.pay(&mut payload, owed)?;
+            if self.stream.is_flushed()
+                && let Some(piece) = sending.next()?
+            {
+                self.stream.send(&Frame::Data(piece));
             }
             self.check(deadline)?;
             let frame = self.stream.turn(GLANCE).map_err(|source| lost(&self.address, source))?;
@@ -151,10 +154,16 @@ impl Client {
             }
             match frame {
                 Some(Frame::Done(code)) => return Ok(code),
-                Some(Frame::Output(output, bytes)) => tell(Heard::Output(output, &bytes))?,
-                Some(Frame::Alive(passed)) => tell(Heard::Passed(passed))?,
-                // The machine forgot the session, or has been restarted since.
-                Some(Frame::Refused(Refusal::Session, _)) if fresh && payload.is_none() => {
+                Some(Frame::Output(output, bytes)) => {
+                    sending.settle();
+                    tell(Heard::Output(output, &bytes))?;
+                }
+                Some(Frame::Alive(passed)) => {
+                    sending.settle();
+                    tell(Heard::Passed(passed))?;
+                }
+                // The machine forgot the session, or has been restarted since, and has passed over what followed.
+                Some(Frame::Refused(Refusal::Session, _)) if fresh && sending.rewind() => {
                     fresh = false;
                     self.renew()?;
                     self.begin(request)?;
@@ -187,24 +196,6 @@ impl Client {
         self.challenge = shake(&mut self.stream, &self.address, CONNECT_WITHIN, self.cancel.as_deref())?;
         self.sequence = 0;
         Ok(())
-    }
-
-    /// Puts the next piece of the payload on its way; how many bytes.
-    fn pay(&mut self, payload: &mut Payload<'_>, owed: u64) -> Result<u64> {
-        let mut piece = Vec::new();
-        let limit = owed.min(u64::try_from(PAYLOAD_BYTES_MAX).unwrap_or(u64::MAX));
-        if let Some(payload) = payload {
-            payload.take(limit).read_to_end(&mut piece).map_err(|source| {
-                Error::new(Kind::Io, "cannot read what is to be sent to the machine").because(source)
-            })?;
-        }
-        if piece.is_empty() {
-            let message = format!("what is sent to the machine ended {owed} bytes before its announced end");
-            return Err(Error::new(Kind::Io, message).hint("was the file changed meanwhile?"));
-        }
-        let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        self.stream.send(&Frame::Data(piece));
-        Ok(length)
     }
 
     fn check(&self, deadline: Option<Instant>) -> Result<()> {
