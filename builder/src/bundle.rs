@@ -2,10 +2,10 @@
 //!
 //! It is made of what a finished disk holds in slot A, so that an image and its update are the same bytes.
 
-mod check;
+pub(crate) mod check;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod pack;
+pub(crate) mod pack;
 
 pub use check::Opened;
 
@@ -171,14 +171,17 @@ impl Trust {
 }
 
 /// Frames and index of a release, in the cache.
-struct Packed {
-    index: Vec<u8>,
-    frames: PathBuf,
+pub(crate) struct Packed {
+    /// The index's bytes.
+    pub(crate) index: Vec<u8>,
+    /// The file of all stored frames.
+    pub(crate) frames: PathBuf,
     count: usize,
     stored: u64,
 }
 
-fn packed(ctx: &Context, disk: &Path, (descriptor, slot): (&Descriptor, u64)) -> Result<Packed> {
+/// Packs what slot A of a disk holds.
+pub(crate) fn packed(ctx: &Context, disk: &Path, (descriptor, slot): (&Descriptor, u64)) -> Result<Packed> {
     let step = ctx.report.step("pack bundle");
     let mut hasher = Hasher::default();
     hasher.field(STEPS_VERSION);

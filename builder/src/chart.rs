@@ -81,7 +81,7 @@ fn ticks(end: u64) -> impl Iterator<Item = u64> {
     (0..=end / step).map(move |index| index * step)
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

@@ -8,6 +8,7 @@ mod build;
 mod channel;
 mod completions;
 mod ctl;
+mod delta;
 mod device;
 mod inspect;
 mod keys;
@@ -73,6 +74,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Verb::Keys(verb) => keys::run(&ctx, &verb, global.format()),
         Verb::Publish(verb) => publish::run(&ctx, &verb, global.format()),
         Verb::Channel(verb) => channel::run(&ctx, &verb, global.format()),
+        Verb::Delta(verb) => delta::run(&ctx, &verb, global.format()),
         Verb::Sign(verb) => sign::run(&ctx, &verb, global.format()),
         Verb::Inspect(verb) => inspect::run(&verb, global.format()),
         Verb::Verify(verb) => verify::run(&ctx, &verb, global.format()),

@@ -185,7 +185,7 @@ fn contents(path: &Path, name: SlotName, slot: &Slot<'_>) -> Result<SlotContents
 }
 
 /// Every regular file with its length.
-fn walk(fs: &Ext4) -> std::result::Result<Vec<(String, u64)>, Ext4Error> {
+pub(crate) fn walk(fs: &Ext4) -> std::result::Result<Vec<(String, u64)>, Ext4Error> {
     let mut files = Vec::new();
     let mut directories = vec![ext4_view::PathBuf::new("/")];
     while let Some(directory) = directories.pop() {

@@ -4,11 +4,12 @@
 //! that are new, verify the outcome as a machine would, write the new files beside the old ones, and replace
 //! `timestamp.json` last. Whoever looks sees the old state or the new one.
 //!
-//! Reading order: [`publish`] → `state` (what is there) → `change` (from one state to the next) → `files` (the order of
+//! Reading order: [`publish`] (with [`deltas`]) → `state` (what is there) → `change` (from one state to the next) → `files` (the order of
 //! writing) → `accept` (what machines make of it) → `signing` (who signs) → `stick` (the same without a network).
 
 mod accept;
 mod change;
+pub mod deltas;
 mod files;
 mod release;
 mod signing;

@@ -66,6 +66,7 @@ impl Shop {
             minimum: None,
             replaces: None,
             channel_key: None,
+            deltas: coracle::publish::deltas::DEFAULT,
             usb: None,
         };
         Ok(publish(&context()?, (&self.repository, &self.signing), &request, now)?)

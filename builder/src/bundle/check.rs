@@ -66,14 +66,48 @@ impl Opened {
         let refuse = |why| refused(format!("{} is not to be believed", self.path.display()), why);
         let verified = verify_bundle(root, &self.metadata, now, 0).map_err(refuse)?;
         let index = verified.index(&self.index).map_err(refuse)?;
-        if index.stored_bytes() != self.header.frames {
-            return Err(not_a_bundle(&self.path, NotABundle::Length));
-        }
+        self.check_index(&index)?;
         Ok((verified, index))
     }
 
-    /// Reads and checks every frame and both parts of the bundle whose index was verified.
+    /// The index, for which nothing vouches yet.
+    pub(crate) fn index(&self) -> Result<Index> {
+        let index = Index::parse(&self.index).map_err(|why| not_a_bundle(&self.path, why))?;
+        self.check_index(&index)?;
+        Ok(index)
+    }
+
+    fn check_index(&self, index: &Index) -> Result<()> {
+        if index.stored_bytes() == self.header.frames {
+            return Ok(());
+        }
+        Err(not_a_bundle(&self.path, NotABundle::Length))
+    }
+
+    /// Reads and checks every frame and both parts of the bundle with this index.
     pub fn check_parts(mut self, ctx: &Context, index: &Index) -> Result<()> {
+        self.each_frame(ctx, index, &mut |_, _| Ok(()))
+    }
+
+    /// Both parts, root and boot artefact, after everything that [`Opened::check_parts`] checks.
+    pub(crate) fn parts(mut self, ctx: &Context, index: &Index) -> Result<[Vec<u8>; 2]> {
+        let (mut root, mut boot) = (Vec::new(), Vec::new());
+        self.each_frame(ctx, index, &mut |part, plain| {
+            match part {
+                Part::Root => root.extend_from_slice(plain),
+                Part::Boot => boot.extend_from_slice(plain),
+            }
+            Ok(())
+        })?;
+        Ok([root, boot])
+    }
+
+    fn each_frame(
+        &mut self,
+        ctx: &Context,
+        index: &Index,
+        take: &mut dyn FnMut(Part, &[u8]) -> Result<()>,
+    ) -> Result<()> {
         let step = ctx.report.step("check bundle");
         let total = index.root.bytes.saturating_add(index.boot.bytes);
         let boot_bytes = usize::try_from(index.boot.bytes.min(BOOT_BYTES_MAX)).unwrap_or(0);
@@ -98,6 +132,7 @@ impl Opened {
                     boot.extend_from_slice(&plain);
                 }
             }
+            take(frame.part, &plain)?;
             done = done.saturating_add(u64::from(frame.plain));
             step.progress(done, total, Unit::Bytes);
         }
@@ -178,7 +213,7 @@ impl RootHash {
 }
 
 /// An error for bytes that are no bundle.
-pub(super) fn not_a_bundle(path: &Path, why: NotABundle) -> Error {
+pub(crate) fn not_a_bundle(path: &Path, why: NotABundle) -> Error {
     Error::new(Kind::Hostile, format!("cannot read {} as an update bundle", path.display())).because(why)
 }
 

@@ -21,38 +21,68 @@ pub(crate) struct Recipe<'a> {
     pub(crate) released: u64,
     pub(crate) root: &'a [u8],
     pub(crate) targets: &'a SecretKey,
+    /// What is in it, if not noise.
+    pub(crate) contents: Option<Contents>,
+}
+
+/// What is in a release.
+#[derive(Clone, Debug)]
+pub(crate) struct Contents {
+    /// Whole blocks.
+    pub(crate) image: Vec<u8>,
+    pub(crate) linux: Vec<u8>,
+    pub(crate) initrd: Vec<u8>,
+    pub(crate) uname: String,
+}
+
+impl Contents {
+    /// Noise that another flavour or version has otherwise.
+    fn noise(recipe: &Recipe<'_>) -> Self {
+        Self {
+            image: noise(recipe.flavour, 4),
+            linux: uki::tests::stub(machine(recipe.arch), 1),
+            initrd: noise(recipe.version.bytes().fold(recipe.flavour, u8::wrapping_add), 512),
+            uname: "6.12.0".to_owned(),
+        }
+    }
+}
+
+fn machine(arch: Arch) -> u16 {
+    match arch {
+        Arch::X86_64 => 0x8664,
+        Arch::Aarch64 => 0xaa64,
+    }
 }
 
 /// When the metadata of bundles expires.
 const EXPIRES: u64 = 2_100_000_000;
 
-fn noise(seed: u8, blocks: u32) -> Vec<u8> {
+/// Blocks that cannot be compressed, each seed's own.
+pub(crate) fn noise(seed: u8, blocks: u32) -> Vec<u8> {
     let pieces = (0..blocks * 128).map(|number| Digest::of(&[&[seed][..], &number.to_le_bytes()].concat()).0);
     pieces.flatten().collect()
 }
 
 /// The bytes of a bundle of image `shop`.
 pub(crate) fn bundle(ctx: &Context, recipe: &Recipe<'_>) -> Vec<u8> {
-    let (image, salt) = (noise(recipe.flavour, 4), [4; 32]);
+    let salt = [4; 32];
+    let contents = recipe.contents.clone().unwrap_or_else(|| Contents::noise(recipe));
+    let Contents { image, linux, initrd, uname } = &contents;
     let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap();
-    let blocks = length(&image) / BLOCK_BYTES;
+    let blocks = length(image) / BLOCK_BYTES;
     let mut tree = verity::Tree::new(blocks, &salt);
     for block in image.chunks(verity::BLOCK) {
         let Ok(()) = tree.push::<Infallible>(block, &mut |_, _| Ok(()));
     }
     let Ok(root_hash) = tree.finish::<Infallible>(&mut |_, _| Ok(()));
-    let machine = match recipe.arch {
-        Arch::X86_64 => 0x8664,
-        Arch::Aarch64 => 0xaa64,
-    };
     let [hash, salted] = [root_hash, salt].map(Digest);
-    let (stub, linux) = (uki::tests::stub(machine, 8), uki::tests::stub(machine, 1));
+    let stub = uki::tests::stub(machine(recipe.arch), 8);
     let parts = uki::Parts {
-        linux: &linux,
-        initrd: &noise(recipe.version.bytes().fold(recipe.flavour, u8::wrapping_add), 512),
+        linux,
+        initrd,
         command_line: &format!("quiet {VERITY_ARG}={hash}:{salted}:{blocks}"),
         os_release: "ID=coracle\n",
-        uname: "6.12.0",
+        uname,
     };
     let boot = uki::build(&stub, &parts).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -60,8 +90,8 @@ pub(crate) fn bundle(ctx: &Context, recipe: &Recipe<'_>) -> Vec<u8> {
     files::replace(&path, &[&image[..], &boot].concat()).unwrap();
     let file = File::open(&path).unwrap();
     let places = [
-        Place { part: Part::Root, range: Range { offset: 0, bytes: length(&image) } },
-        Place { part: Part::Boot, range: Range { offset: length(&image), bytes: length(&boot) } },
+        Place { part: Part::Root, range: Range { offset: 0, bytes: length(image) } },
+        Place { part: Part::Boot, range: Range { offset: length(image), bytes: length(&boot) } },
     ];
     let mut stored = Vec::new();
     let frames = pack(ctx, (&file, &path), &places, &mut stored, &ctx.report.step("pack")).unwrap();

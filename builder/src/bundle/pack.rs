@@ -5,25 +5,14 @@ use crate::{
     context::Context,
     digest::{Digest, Hasher},
     error::{Doing as _, Error, Kind, Result},
+    parallel,
     report::{Step, Unit},
 };
 use coracle_format::{
     bundle::{Encoding, FRAME_BYTES_MAX, Frame, Part, Whole},
     slot::Range,
 };
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::Write,
-    num::NonZero,
-    os::unix::fs::FileExt as _,
-    path::Path,
-    sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    thread,
-};
+use std::{fs::File, io::Write, os::unix::fs::FileExt as _, path::Path};
 
 /// Compression level: a bundle is packed once and carried often. The window is that of a frame.
 pub(super) const LEVEL: i32 = 19;
@@ -62,55 +51,19 @@ pub(super) fn pack(
         })
         .collect();
     let total = places.iter().map(|place| place.range.bytes).sum();
-    let next = AtomicUsize::new(0);
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
-    let (sender, receiver) = mpsc::sync_channel(threads);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            let (sender, jobs, next) = (sender.clone(), &jobs, &next);
-            scope.spawn(move || {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((place, at)) = jobs.get(number) else { return };
-                    let packed = ctx.check().and_then(|()| frame(file, path, *place, *at));
-                    let failed = packed.is_err();
-                    // Nobody listens any more when another frame has failed.
-                    if sender.send((number, packed)).is_err() || failed {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        collect(receiver, jobs.len(), |packed, done| {
-            out.write_all(&packed.stored).doing("write frames of", path)?;
-            step.progress(done, total, Unit::Bytes);
-            Ok(packed.frame)
-        })
-    })
+    let (mut frames, mut done) = (Vec::with_capacity(jobs.len()), 0_u64);
+    let work = |(place, at): &(Place, u64)| ctx.check().and_then(|()| frame((file, path), *place, *at));
+    parallel::in_order(parallel::threads(THREADS_MAX), &jobs, work, |packed: Packed| {
+        out.write_all(&packed.stored).doing("write frames of", path)?;
+        done = done.saturating_add(u64::from(packed.frame.plain));
+        step.progress(done, total, Unit::Bytes);
+        frames.push(packed.frame);
+        Ok(())
+    })?;
+    Ok(frames)
 }
 
-/// Takes what the threads have made in its order.
-fn collect(
-    receiver: mpsc::Receiver<(usize, Result<Packed>)>,
-    count: usize,
-    mut write: impl FnMut(&Packed, u64) -> Result<Frame>,
-) -> Result<Vec<Frame>> {
-    let (mut early, mut frames, mut done) = (BTreeMap::new(), Vec::with_capacity(count), 0_u64);
-    for (number, packed) in receiver {
-        early.insert(number, packed?);
-        while let Some(packed) = early.remove(&frames.len()) {
-            done = done.saturating_add(u64::from(packed.frame.plain));
-            frames.push(write(&packed, done)?);
-        }
-    }
-    if frames.len() == count {
-        return Ok(frames);
-    }
-    Err(Error::new(Kind::Internal, "a thread that packs frames has died"))
-}
-
-fn frame(file: &File, path: &Path, place: Place, at: u64) -> Result<Packed> {
+fn frame((file, path): (&File, &Path), place: Place, at: u64) -> Result<Packed> {
     let bytes = (place.range.bytes - at).min(u64::from(FRAME_BYTES_MAX));
     let plain = u32::try_from(bytes).unwrap_or(FRAME_BYTES_MAX);
     let mut data = vec![0; usize::try_from(plain).unwrap_or(0)];
@@ -124,7 +77,7 @@ fn frame(file: &File, path: &Path, place: Place, at: u64) -> Result<Packed> {
     Ok(Packed { frame, stored })
 }
 
-fn encode(data: Vec<u8>) -> Result<(Encoding, Vec<u8>)> {
+pub(crate) fn encode(data: Vec<u8>) -> Result<(Encoding, Vec<u8>)> {
     if data.iter().all(|byte| *byte == 0) {
         return Ok((Encoding::Zeros, Vec::new()));
     }

@@ -3,6 +3,7 @@
 use crate::{
     bundle::Opened,
     context::Context,
+    delta,
     error::{Doing as _, Error, Kind, Result},
     publish::{Client, Repository, TARGETS, refused_by_client},
 };
@@ -114,19 +115,33 @@ fn agrees(trusted: &Trusted, rollout: &Rollout, path: &str) -> Result<()> {
 
 fn bundle(ctx: &Context, repository: &Repository, trusted: &Trusted, vouched: &Vouched) -> Result<()> {
     let path = repository.target(&vouched.path(), &vouched.sha256);
-    let damaged =
-        || Error::new(Kind::Digest, format!("{} is not the file that is vouched for", path.display()));
-    let length = fs::metadata(&path).doing("inspect", &path)?.len();
-    let mut file = File::open(&path).doing("open", &path)?;
-    let (digest, _) =
-        crate::digest::Digest::of_reader(&mut file.by_ref().take(length)).doing("read", &path)?;
-    if length != vouched.length || digest.0 != vouched.sha256 {
-        return Err(damaged());
-    }
+    let damaged = || not_the_file(&path);
+    is_whole(&path, (vouched.length, &vouched.sha256))?;
     let opened = Opened::open(&path)?;
     let index = trusted.verified(vouched).index(&opened.index).map_err(|why| damaged().because(why))?;
     if index.boot.sha256 != vouched.id {
         return Err(damaged());
     }
-    opened.check_parts(ctx, &index)
+    opened.check_parts(ctx, &index)?;
+    for delta in &vouched.deltas {
+        let path = repository.dir().join(TARGETS).join(vouched.delta_file(delta));
+        is_whole(&path, (delta.length, &delta.sha256))?;
+        let opened = delta::Opened::open(&path)?;
+        if opened.header.base != delta.from || opened.index != index {
+            return Err(not_the_file(&path));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file has this length and digest.
+fn is_whole(path: &Path, (length, sha256): (u64, &[u8; 32])) -> Result<()> {
+    let found = fs::metadata(path).doing("inspect", path)?.len();
+    let mut file = File::open(path).doing("open", path)?;
+    let (digest, _) = crate::digest::Digest::of_reader(&mut file.by_ref().take(found)).doing("read", path)?;
+    if found == length && digest.0 == *sha256 { Ok(()) } else { Err(not_the_file(path)) }
+}
+
+fn not_the_file(path: &Path) -> Error {
+    Error::new(Kind::Digest, format!("{} is not the file that is vouched for", path.display()))
 }

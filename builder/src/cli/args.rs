@@ -1,9 +1,11 @@
 //! Every flag, in one place; help, man pages and completions are made from this.
 
 mod channel;
+mod delta;
 mod keys;
 
 pub(super) use channel::{Channel, ChannelAction, Place, Publish, Steer, Which};
+pub(super) use delta::{Delta, DeltaAction};
 pub(super) use keys::{Keys, KeysAction, NewKeys, Role, Rotate, SignRoot};
 
 use crate::{
@@ -85,6 +87,8 @@ pub enum Verb {
     Publish(Publish),
     /// Show and steer update channels: promote, pause, withdraw, refresh, check
     Channel(Channel),
+    /// Make what brings machines from one release to another in few bytes
+    Delta(Delta),
     /// Sign what firmware starts, for Secure Boot
     Sign(Sign),
     /// Show what is in a disk image or an update bundle

@@ -20,6 +20,7 @@ pub(super) fn run(ctx: &Context, args: &args::Publish, format: Format) -> Result
         minimum: args.minimum,
         replaces: args.replaces,
         channel_key: args.channel_key.as_deref().map(keys::public_key).transpose()?,
+        deltas: args.deltas,
         usb: args.usb.clone(),
     };
     let changed = publish(ctx, (&repository, &args.place.online.signing()), &request, now)?;

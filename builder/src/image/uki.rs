@@ -136,8 +136,13 @@ impl<'a> Uki<'a> {
 
     /// The bytes of a section; the first of that name.
     pub fn section(&self, name: &str) -> Option<&'a [u8]> {
+        self.bytes.get(self.range(name)?)
+    }
+
+    /// Where the bytes of a section are; the first of that name.
+    pub fn range(&self, name: &str) -> Option<Range<usize>> {
         let (_, range) = self.sections.iter().find(|(own, _)| own == name)?;
-        self.bytes.get(range.clone())
+        self.bytes.get(range.clone()).map(|_| range.clone())
     }
 
     /// The kernel.

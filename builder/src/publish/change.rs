@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Kind, Result},
 };
 use coracle_trust::{
-    Role, Vouched,
+    Delta, Role, Vouched,
     client::{SNAPSHOT_BYTES_MAX, TARGETS_BYTES_MAX},
     document::{Authority, PublicKey},
     publish::{self, Delegation, File, Listed},
@@ -45,6 +45,8 @@ pub struct Draft {
     pub now: u64,
     online: (Vec<PublicKey>, u32),
     bundles: Vec<(PathBuf, Vouched)>,
+    /// Deltas with the paths of their targets.
+    deltas: Vec<(PathBuf, String, Delta)>,
 }
 
 impl Draft {
@@ -57,6 +59,19 @@ impl Draft {
         self.bundles.push((bundle, vouched.clone()));
         self.state.releases.push(vouched);
         self.state.releases.sort_by_key(Vouched::path);
+    }
+
+    /// The bundle of a release that is not published yet.
+    pub(super) fn new_bundle(&self, target: &str) -> Option<(PathBuf, Vouched)> {
+        self.bundles.iter().find(|(_, vouched)| vouched.path() == target).cloned()
+    }
+
+    /// Adds a delta to a release.
+    pub(super) fn add_delta(&mut self, target: &str, path: PathBuf, delta: Delta) {
+        if let Some(known) = self.state.releases.iter_mut().find(|known| known.path() == target) {
+            known.deltas.push(delta);
+            self.deltas.push((path, known.delta_file(&delta), delta));
+        }
     }
 
     /// The release behind a target.
@@ -132,6 +147,7 @@ pub(super) fn prepare(
         now,
         online: (public_keys(online), online.threshold),
         bundles: Vec::new(),
+        deltas: Vec::new(),
     };
     if anew == Anew::Everything {
         follow_online_key(&chain, &mut draft);
@@ -307,6 +323,10 @@ impl Work<'_> {
             let place = format!("{TARGETS}/{}", vouched.file());
             let content = Content::Copy(path.clone(), Digest(vouched.sha256));
             self.writes.new.push(New { place, content });
+        }
+        for (path, file, delta) in &self.draft.deltas {
+            let content = Content::Copy(path.clone(), Digest(delta.sha256));
+            self.writes.new.push(New { place: format!("{TARGETS}/{file}"), content });
         }
         let version = self.next("targets", self.found.map(|found| found.targets.version))?;
         let expires = self.expires(days);

@@ -1,7 +1,7 @@
 //! Putting a release into a channel.
 
 use super::{
-    Anew, Changed, Draft, Repository, Signing, Waves, change,
+    Anew, Changed, Draft, Repository, Signing, Waves, change, deltas,
     state::{Chain, Found},
     stick,
 };
@@ -34,6 +34,8 @@ pub struct Request {
     pub replaces: Option<Version>,
     /// A key of the channel's own, if the channel is new.
     pub channel_key: Option<PublicKey>,
+    /// From how many earlier releases a delta is made, at most [`deltas::MAX`].
+    pub deltas: u8,
     /// A stick image to write afterwards.
     pub usb: Option<PathBuf>,
 }
@@ -56,8 +58,12 @@ pub fn publish(
     } else {
         change(ctx, (repository, signing), (now, Anew::Nothing), |draft| {
             draft.open_channel(&request.channel, request.channel_key);
+            let targets: Vec<String> = read.iter().map(|(_, vouched)| vouched.path()).collect();
             for (path, vouched) in read {
                 add(draft, request, (path, vouched))?;
+            }
+            for target in targets {
+                deltas::add(ctx, repository, draft, (&target, request.deltas))?;
             }
             Ok(())
         })?

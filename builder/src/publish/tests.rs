@@ -1,3 +1,4 @@
+mod deltas;
 pub(crate) mod fixture;
 mod refusals;
 mod stick;

@@ -146,6 +146,7 @@ impl Publisher {
             minimum: None,
             replaces,
             channel_key: None,
+            deltas: 0,
             usb: None,
         };
         publish::publish(&self.ctx, (&self.repository, &self.signing), &request, now)?;

@@ -62,6 +62,11 @@ impl Writer {
         Self { interval: Interval::WHOLE, bytes: Vec::new() }
     }
 
+    /// How many bytes are settled.
+    pub(crate) const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// What was written. The reader sees zeros behind it, so two bytes settle the last bit.
     pub(crate) fn finish(mut self) -> Vec<u8> {
         // The shortest point inside of the interval, with zeros behind it.

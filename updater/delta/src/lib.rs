@@ -37,4 +37,4 @@ pub use file::{Failure, File, Old, Sink, apply};
 pub use space::{Isa, Segment, Space};
 
 #[cfg(any(test, feature = "make"))]
-pub use make::{Pair, make};
+pub use make::{Pair, make, make_measured};

@@ -91,11 +91,17 @@ fn wide(bytes: usize) -> u64 {
 /// A stream that makes every new file from its old one, in this order; the same pairs give the same bytes. `None` if a
 /// file is too large. Uses about 12 times the bytes of the largest pair.
 pub fn make(pairs: &[Pair<'_>]) -> Option<Vec<u8>> {
-    let (mut writer, mut model) = (Writer::new(), Model::new());
+    make_measured(pairs).map(|(stream, _)| stream)
+}
+
+/// The same as [`make`], and for each pair how much of the stream is written, give or take some bytes, when it is done.
+pub fn make_measured(pairs: &[Pair<'_>]) -> Option<(Vec<u8>, Vec<usize>)> {
+    let (mut writer, mut model, mut ends) = (Writer::new(), Model::new(), Vec::with_capacity(pairs.len()));
     for pair in pairs {
         one(&mut writer, &mut model, pair, &pair.ends()?).ok()?;
+        ends.push(writer.len());
     }
-    Some(writer.finish())
+    Some((writer.finish(), ends))
 }
 
 fn one(writer: &mut Writer, model: &mut Model, pair: &Pair<'_>, ends: &Ends) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use super::{keys::Offline, version};
 use crate::{
     keys::KeyDir,
-    publish::{Days, Keys, Signing},
+    publish::{Days, Keys, Signing, deltas},
     signer::{Command, Signer},
 };
 use clap::{Args, Subcommand};
@@ -38,6 +38,10 @@ pub struct Publish {
     /// [default: the timestamp's]
     #[arg(long, value_name = "FILE")]
     pub channel_key: Option<PathBuf>,
+    /// Make deltas to the release from so many of the newest before it, at most 16
+    #[arg(long, value_name = "N", default_value_t = deltas::DEFAULT,
+          value_parser = clap::value_parser!(u8).range(0..=i64::from(deltas::MAX)))]
+    pub deltas: u8,
     /// Write the channel to an image for a USB stick as well
     #[arg(long, value_name = "FILE", group = "what")]
     pub usb: Option<PathBuf>,

@@ -2,7 +2,7 @@
 
 use super::super::{Changed, Repository, Request, Signing, Waves, publish};
 use crate::{
-    bundle::fixture::{Recipe, bundle},
+    bundle::fixture::{Contents, Recipe, bundle},
     cache::Cache,
     context::Context,
     error::Result,
@@ -97,6 +97,16 @@ impl Yard {
     }
 
     pub(crate) fn bundle_for(&self, version: &str, flavour: u8, arch: Arch) -> PathBuf {
+        self.bundle_of(version, (flavour, arch), None)
+    }
+
+    /// A bundle with these contents.
+    pub(crate) fn bundle_of(
+        &self,
+        version: &str,
+        (flavour, arch): (u8, Arch),
+        contents: Option<Contents>,
+    ) -> PathBuf {
         let path = self.dir.path().join(format!("{version}-{flavour}-{}.bundle", arch.name()));
         let recipe = Recipe {
             version,
@@ -105,6 +115,7 @@ impl Yard {
             released: NOW - DAY,
             root: &self.root(),
             targets: &key(TARGETS),
+            contents,
         };
         files::replace(&path, &bundle(&self.ctx, &recipe)).unwrap();
         path
@@ -138,6 +149,7 @@ pub(crate) fn request(bundle: PathBuf) -> Request {
         minimum: None,
         replaces: None,
         channel_key: None,
+        deltas: 0,
         usb: None,
     }
 }

@@ -1,0 +1,222 @@
+//! A release taken apart: every byte of it belongs to one piece, and a piece is what has a counterpart in another
+//! release: a file of the root, a file of the initramfs, the kernel, or what stands between them.
+
+use super::{boot, release::Release, root};
+use coracle_format::bundle::Part;
+use std::{borrow::Cow, ops::Range};
+
+/// What stands between two files and is shorter than this belongs to the second one.
+const GAP_BYTES_MIN: usize = 4096;
+
+/// Bytes of a release that belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// What a person would call it; no two pieces of a part have the same name.
+    pub(crate) name: String,
+    /// The part that it is in.
+    pub(crate) part: Part,
+    /// Where its bytes are in the part, one behind the other.
+    pub(crate) extents: Vec<Range<usize>>,
+    /// So many bytes of the first extent stand before the file itself.
+    pub(crate) head: usize,
+    /// What it is.
+    pub(crate) kind: Kind,
+}
+
+/// What a piece is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A file.
+    File,
+    /// One zstd frame that holds the kernel.
+    Packed,
+    /// What is between files.
+    Gap,
+}
+
+impl Piece {
+    pub(super) fn file(name: impl Into<String>, part: Part, extents: Vec<Range<usize>>) -> Self {
+        Self { name: name.into(), part, extents, head: 0, kind: Kind::File }
+    }
+
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.extents.iter().map(Range::len).sum()
+    }
+
+    /// Its bytes.
+    pub(crate) fn bytes<'a>(&self, release: &'a Release) -> Cow<'a, [u8]> {
+        let part = release.part(self.part);
+        match &self.extents[..] {
+            [one] => Cow::Borrowed(&part[one.clone()]),
+            many => many.iter().flat_map(|extent| &part[extent.clone()]).copied().collect(),
+        }
+    }
+}
+
+/// Bytes of a part that are bytes of a piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tile {
+    /// Which piece.
+    pub(crate) piece: usize,
+    /// Where in the piece they begin.
+    pub(crate) at: usize,
+    /// Where in the part they are.
+    pub(crate) range: Range<usize>,
+}
+
+/// All pieces of a release, and for each part the tiles that cover it, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pieces {
+    pub(crate) all: Vec<Piece>,
+    root: Vec<Tile>,
+    boot: Vec<Tile>,
+}
+
+impl Pieces {
+    /// Takes a release apart. What cannot be read as it should be is one piece: that costs bytes, nothing else.
+    pub(crate) fn of(release: &Release) -> Self {
+        let mut this = Self::default();
+        let [root, boot] = Part::ALL.map(|part| release.part(part));
+        this.root = this.add(Part::Root, root.len(), root::files(root));
+        this.boot = this.add(Part::Boot, boot.len(), boot::files(boot));
+        this
+    }
+
+    /// The tiles of a part.
+    pub(crate) fn tiles(&self, part: Part) -> &[Tile] {
+        match part {
+            Part::Root => &self.root,
+            Part::Boot => &self.boot,
+        }
+    }
+
+    /// Adds the files of a part, which do not overlap, and what is between them.
+    fn add(&mut self, part: Part, length: usize, mut files: Vec<Piece>) -> Vec<Tile> {
+        let mut places: Vec<(Range<usize>, usize, usize)> = Vec::new();
+        for (number, file) in files.iter().enumerate() {
+            let mut at = 0;
+            for extent in &file.extents {
+                places.push((extent.clone(), number, at));
+                at += extent.len();
+            }
+        }
+        places.sort_by_key(|(range, ..)| range.start);
+        let (first, mut gaps, mut tiles, mut end) = (self.all.len(), Vec::new(), Vec::new(), 0);
+        let behind = first + files.len();
+        let mut fill = |range: Range<usize>, before: &str| {
+            let piece = Piece {
+                kind: Kind::Gap,
+                ..Piece::file(format!("before {before}"), part, vec![range.clone()])
+            };
+            tiles.push(Tile { piece: behind + gaps.len(), at: 0, range });
+            gaps.push(piece);
+        };
+        let mut heads = Vec::new();
+        let mut own = Vec::new();
+        for (range, number, at) in places {
+            let gap = end..range.start;
+            let mut start = range.start;
+            let takes = at == 0 && files[number].kind == Kind::File;
+            if gap.len() >= GAP_BYTES_MIN || (!gap.is_empty() && !takes) {
+                fill(gap, &files[number].name);
+            } else if !gap.is_empty() {
+                heads.push((number, gap.len()));
+                start = gap.start;
+            }
+            own.push((number, at, start..range.end));
+            end = range.end;
+        }
+        if end < length {
+            fill(end..length, "the end");
+        }
+        for (number, head) in heads {
+            let behind = &mut files[number];
+            behind.head = head;
+            behind.extents[0].start -= head;
+        }
+        tiles.extend(own.into_iter().map(|(number, at, range)| {
+            let at = if at == 0 { 0 } else { at + files[number].head };
+            Tile { piece: first + number, at, range }
+        }));
+        tiles.sort_by_key(|tile| tile.range.start);
+        name_apart(&mut gaps);
+        self.all.extend(files);
+        self.all.extend(gaps);
+        tiles
+    }
+}
+
+/// A file in several extents can have several gaps before it.
+fn name_apart(gaps: &mut [Piece]) {
+    let mut seen = std::collections::BTreeMap::new();
+    for gap in gaps {
+        let count: &mut usize = seen.entry(gap.name.clone()).or_default();
+        if *count > 0 {
+            gap.name = format!("{} ({count})", gap.name);
+        }
+        *count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every byte is in one tile, and the tiles of a piece are its bytes in order.
+    fn check(pieces: &Pieces, tiles: &[Tile], length: usize) {
+        let mut end = 0;
+        for tile in tiles {
+            assert_eq!(tile.range.start, end);
+            end = tile.range.end;
+        }
+        assert_eq!(end, length);
+        for (number, piece) in pieces.all.iter().enumerate() {
+            let mut own: Vec<&Tile> = tiles.iter().filter(|tile| tile.piece == number).collect();
+            own.sort_by_key(|tile| tile.at);
+            let extents: Vec<_> = own.iter().map(|tile| tile.range.clone()).collect();
+            assert_eq!(extents, piece.extents, "{}", piece.name);
+            let mut at = 0;
+            for tile in own {
+                assert_eq!(tile.at, at);
+                at += tile.range.len();
+            }
+        }
+    }
+
+    #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "extents are ranges")]
+    fn short_gaps_belong_to_the_file_behind_them_and_long_ones_are_pieces() {
+        let mut pieces = Pieces::default();
+        let files = vec![
+            Piece::file("a", Part::Root, vec![100..5000, 20_000..21_000]),
+            Piece::file("b", Part::Root, vec![5100..6000]),
+            Piece { kind: Kind::Packed, ..Piece::file("c", Part::Root, vec![6010..7000]) },
+        ];
+        let tiles = pieces.add(Part::Root, 30_000, files);
+        check(&pieces, &tiles, 30_000);
+        let names: Vec<_> = pieces.all.iter().map(|piece| (piece.name.as_str(), piece.head)).collect();
+        let expected =
+            [("a", 100), ("b", 100), ("c", 0), ("before c", 0), ("before a", 0), ("before the end", 0)];
+        assert_eq!(names, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_files_are_every_byte_is_covered_once(
+            cuts in prop::collection::btree_set(0_usize..100_000, 2..40),
+            owners in prop::collection::vec(0_usize..8, 40),
+        ) {
+            let cuts: Vec<usize> = cuts.into_iter().collect();
+            let mut files: Vec<Piece> = (0..8).map(|number| Piece::file(number.to_string(), Part::Boot, vec![])).collect();
+            for (pair, owner) in cuts.chunks_exact(2).zip(owners) {
+                files[owner].extents.push(pair[0]..pair[1]);
+            }
+            files.retain(|file| !file.extents.is_empty());
+            let mut pieces = Pieces::default();
+            let tiles = pieces.add(Part::Boot, 100_000, files);
+            check(&pieces, &tiles, 100_000);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+use super::{boot::tests::bzimage, *};
+use crate::{
+    bundle::fixture::{Contents, noise},
+    image::cpio,
+    publish::tests::fixture::Yard,
+    tree::Tree,
+};
+use coracle_format::{
+    delta::{Encoder, Method},
+    slot::Arch,
+};
+use proptest::prelude::*;
+use std::{fs, path::PathBuf};
+
+/// A kernel's contents: words that count, and some that do not.
+fn kernel(seed: u32) -> Vec<u8> {
+    let word = |number: u32| if number % 97 == seed { seed } else { number / 5 };
+    (0..60_000_u32).flat_map(|number| word(number).wrapping_mul(0x9e37_79b9).to_le_bytes()).collect()
+}
+
+fn packed(plain: &[u8], level: u8) -> Vec<u8> {
+    let mut out = Vec::new();
+    encoder::pack(Encoder::Zstd157 { level }, plain, &mut out).unwrap();
+    out
+}
+
+fn initrd(files: &[Vec<u8>]) -> Vec<u8> {
+    let mut tree = Tree::new();
+    for (number, file) in files.iter().enumerate() {
+        tree.file(&format!("lib/{number}"), 0o644, file.clone()).unwrap();
+    }
+    let mut out = Vec::new();
+    cpio::write(&tree, 0, &mut out).unwrap();
+    out
+}
+
+fn contents(image: Vec<u8>, linux: Vec<u8>, files: &[Vec<u8>]) -> Contents {
+    Contents { image, linux, initrd: initrd(files), uname: "6.12.0".to_owned() }
+}
+
+/// A yard with an old and a new bundle.
+struct Way {
+    yard: Yard,
+    old: PathBuf,
+    new: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Way {
+    fn between(old: Contents, new: Contents) -> Self {
+        let yard = Yard::open();
+        let bundle = |version, contents| yard.bundle_of(version, (0, Arch::X86_64), Some(contents));
+        let (old, new) = (bundle("1.0.0", old), bundle("2.0.0", new));
+        Self { yard, old, new, dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn delta(&self) -> PathBuf {
+        self.dir.path().join("delta")
+    }
+
+    fn make(&self) -> Result<Written> {
+        make(&self.yard.ctx, (&self.old, &self.new), &self.delta())
+    }
+
+    /// Applies the delta: the bundle is the new one, bit for bit.
+    fn check(&self) {
+        let out = self.dir.path().join("made");
+        apply(&self.yard.ctx, &self.delta(), &self.old, &out).unwrap();
+        let made = fs::read(out.join("update.bundle")).unwrap();
+        assert!(made == fs::read(&self.new).unwrap(), "another bundle");
+    }
+
+    fn methods(&self) -> Vec<Method> {
+        let opened = Opened::open(&self.delta()).unwrap();
+        opened.table.operations().iter().map(|operation| operation.method.clone()).collect()
+    }
+}
+
+fn plain_kernel() -> Vec<u8> {
+    crate::image::uki::tests::stub(0x8664, 1)
+}
+
+#[test]
+fn a_compressed_kernel_is_compared_unpacked_and_packed_again() {
+    let release = |seed| contents(noise(1, 4), bzimage(&packed(&kernel(seed), 22)), &[noise(2, 4)]);
+    let way = Way::between(release(1), release(2));
+    let written = way.make().unwrap();
+    assert_eq!(written.notes, Vec::<String>::new());
+    assert_eq!(written.operations, [0, 1, 1]);
+    let methods = way.methods();
+    let [Method::Copy(_), Method::Files(files)] = &methods[..] else { panic!("{methods:?}") };
+    let packed: Vec<_> = files.iter().filter_map(|file| file.packed).collect();
+    assert_eq!((packed.len(), packed[0].plain, packed[0].old_plain), (1, 240_000, 240_000));
+    assert!(packed[0].memory_mib >= 100);
+    way.check();
+}
+
+#[test]
+fn a_kernel_that_no_known_program_packs_travels_whole_and_is_named() {
+    let release = |seed| contents(noise(1, 40), bzimage(&packed(&kernel(seed), 19)), &[noise(2, 4)]);
+    let way = Way::between(release(1), release(2));
+    let written = way.make().unwrap();
+    assert_eq!(written.operations, [1, 1, 0]);
+    assert!(written.notes[0].contains("no known encoder makes it again"), "{:?}", written.notes);
+    way.check();
+}
+
+#[test]
+fn frames_that_are_zeros_or_as_they_were_cost_nothing() {
+    let frame = usize::try_from(coracle_format::bundle::FRAME_BYTES_MAX).unwrap();
+    let image = |last: u8| {
+        let mut image = noise(1, 1024);
+        image.resize(3 * frame, 0);
+        image.extend(noise(last, 4));
+        image
+    };
+    let release = |seed| contents(image(seed), plain_kernel(), &[noise(3, 8), vec![seed; 5000]]);
+    let way = Way::between(release(4), release(5));
+    let written = way.make().unwrap();
+    let methods = way.methods();
+    let [Method::Copy(extents), Method::Frames, Method::Frames, Method::Files(files)] = &methods[..] else {
+        panic!("{methods:?}")
+    };
+    assert_eq!(extents.iter().map(|extent| extent.bytes).sum::<u64>(), u64::try_from(frame).unwrap());
+    assert!(files.iter().all(|file| !file.old.is_empty()));
+    // The noise at the end of the root is new.
+    assert!((4 * 4096..4 * 4096 + 4000).contains(&written.bytes), "{written:?}");
+    way.check();
+}
+
+#[test]
+fn the_same_releases_give_the_same_bytes_and_the_explanation_adds_up() {
+    let release = |seed| contents(noise(1, 8), plain_kernel(), &[noise(2, 40), noise(seed, 4)]);
+    let way = Way::between(release(4), release(5));
+    let written = way.make().unwrap();
+    let bytes = fs::read(way.delta()).unwrap();
+    way.make().unwrap();
+    assert!(bytes == fs::read(way.delta()).unwrap());
+    let sum: u64 = written.explanation.rows.iter().map(|row| row.cost).sum();
+    let total = sum + written.explanation.overhead;
+    // What settles the last bits of a stream belongs to no file.
+    assert!((written.bytes - 64..=written.bytes).contains(&total), "{total} of {}", written.bytes);
+    assert_eq!(written.explanation.rows[0].name, "initramfs/lib/1");
+}
+
+#[test]
+fn what_saves_too_little_is_refused_and_nothing_is_written() {
+    let release = |seed| contents(noise(seed, 8), plain_kernel(), &[noise(seed + 1, 40)]);
+    let way = Way::between(release(4), release(7));
+    let error = way.make().unwrap_err();
+    assert_eq!(error.kind(), Kind::Policy);
+    assert!(error.to_string().contains("not worth its place"), "{error}");
+    assert!(!way.delta().exists());
+}
+
+#[test]
+fn another_base_the_same_release_and_another_architecture_are_refused() {
+    let release = |seed| contents(noise(1, 8), plain_kernel(), &[noise(2, 40), noise(seed, 4)]);
+    let way = Way::between(release(4), release(5));
+    way.make().unwrap();
+    let ctx = &way.yard.ctx;
+    let out = way.dir.path().join("made");
+    assert_eq!(apply(ctx, &way.delta(), &way.new, &out).unwrap_err().kind(), Kind::Policy);
+    assert!(!out.exists());
+    let same = make(ctx, (&way.new, &way.new), &way.delta()).unwrap_err();
+    assert_eq!(same.kind(), Kind::Usage);
+    let arm = way.yard.bundle_for("2.0.0", 0, Arch::Aarch64);
+    assert_eq!(make(ctx, (&way.old, &arm), &way.delta()).unwrap_err().kind(), Kind::Usage);
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(make(ctx, (&way.old, empty.path()), &way.delta()).unwrap_err().kind(), Kind::NotFound);
+}
+
+#[test]
+fn a_damaged_delta_is_refused_wherever_the_damage_is_and_leaves_nothing() {
+    let release = |seed| contents(noise(1, 8), plain_kernel(), &[noise(2, 40), noise(seed, 4)]);
+    let way = Way::between(release(4), release(5));
+    way.make().unwrap();
+    let bytes = fs::read(way.delta()).unwrap();
+    let out = way.dir.path().join("made");
+    for at in (0..bytes.len()).step_by(bytes.len() / 60).chain([bytes.len() - 1]) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 4;
+        crate::files::replace(&way.delta(), &damaged).unwrap();
+        let error = apply(&way.yard.ctx, &way.delta(), &way.old, &out).unwrap_err();
+        assert!(matches!(error.kind(), Kind::Hostile | Kind::Digest | Kind::Policy), "byte {at}: {error}");
+        assert!(!out.exists(), "byte {at}");
+    }
+    for length in [0, 131, 500, bytes.len() - 1] {
+        crate::files::replace(&way.delta(), &bytes[..length]).unwrap();
+        let error = apply(&way.yard.ctx, &way.delta(), &way.old, &out).unwrap_err();
+        assert_eq!(error.kind(), Kind::Hostile, "{length} bytes");
+    }
+}
+
+/// What happens to a file from one release to the next.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Keep,
+    Edit(usize),
+    Insert(usize),
+    Remove(usize),
+    Gone,
+    Twice,
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        3 => Just(Change::Keep),
+        2 => (0_usize..6000).prop_map(Change::Edit),
+        2 => (0_usize..6000).prop_map(Change::Insert),
+        1 => (1_usize..6000).prop_map(Change::Remove),
+        1 => Just(Change::Gone),
+        1 => Just(Change::Twice),
+    ]
+}
+
+fn changed(files: &[Vec<u8>], changes: &[Change]) -> Vec<Vec<u8>> {
+    let mut out = Vec::new();
+    for (file, change) in files.iter().zip(changes) {
+        let mut file = file.clone();
+        match *change {
+            Change::Keep => {}
+            Change::Edit(at) => {
+                let at = at % file.len();
+                file[at] ^= 0x55;
+            }
+            Change::Insert(at) => {
+                let at = at % file.len();
+                file.splice(at..at, b"inserted".iter().copied());
+            }
+            Change::Remove(count) => file.truncate(file.len() - count % file.len()),
+            Change::Gone => continue,
+            Change::Twice => out.push(file.clone()),
+        }
+        out.push(file);
+    }
+    out
+}
+
+/// Files on whole blocks, as a file system has them.
+fn image(files: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = noise(200, 1);
+    for file in files {
+        out.extend_from_slice(file);
+        out.resize(out.len().next_multiple_of(4096), 0);
+    }
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_changes_the_new_release_is_made_bit_for_bit(
+        sizes in prop::collection::vec(1_usize..12_000, 1..9),
+        changes in prop::collection::vec(change(), 9),
+        rest in prop::collection::vec(change(), 9),
+    ) {
+        let files: Vec<Vec<u8>> = (10_u8..).zip(&sizes).map(|(seed, size)| noise(seed, 3)[..*size].to_vec()).collect();
+        let old = contents(image(&files), plain_kernel(), &files);
+        let mut new = contents(image(&changed(&files, &changes)), plain_kernel(), &changed(&files, &rest));
+        new.uname = "6.12.1".to_owned();
+        let way = Way::between(old, new);
+        // That it saves nothing is an answer as well.
+        match way.make() {
+            Ok(_) => way.check(),
+            Err(error) => prop_assert_eq!(error.kind(), Kind::Policy),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The same work on many things, several at a time, with the results in order.
+
+use crate::error::{Error, Kind, Result};
+use std::{
+    collections::BTreeMap,
+    num::NonZero,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+/// As many threads as there are processors, but no more than `most`.
+pub(crate) fn threads(most: usize) -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get).min(most)
+}
+
+/// Gives what `work` makes of each job to `take`, in the order of the jobs, whatever the number of threads. The first
+/// error ends it; work that has begun is finished before it is returned.
+pub(crate) fn in_order<J: Sync, R: Send>(
+    threads: usize,
+    jobs: &[J],
+    work: impl Fn(&J) -> Result<R> + Sync,
+    take: impl FnMut(R) -> Result<()>,
+) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::sync_channel(threads.max(1));
+    thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            let (sender, next, work) = (sender.clone(), &next, &work);
+            scope.spawn(move || {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(number) else { return };
+                    let result = work(job);
+                    let failed = result.is_err();
+                    // Nobody listens any more when another job has failed.
+                    if sender.send((number, result)).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        collect(receiver, jobs.len(), take)
+    })
+}
+
+fn collect<R>(
+    receiver: mpsc::Receiver<(usize, Result<R>)>,
+    count: usize,
+    mut take: impl FnMut(R) -> Result<()>,
+) -> Result<()> {
+    let (mut early, mut taken) = (BTreeMap::new(), 0);
+    for (number, result) in receiver {
+        early.insert(number, result?);
+        while let Some(result) = early.remove(&taken) {
+            take(result)?;
+            taken += 1;
+        }
+    }
+    if taken == count {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Internal, "a thread has died at its work"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_the_order_of_the_jobs() {
+        let jobs: Vec<u32> = (0..200).collect();
+        for threads in [1, 3, 8] {
+            let mut taken = Vec::new();
+            let work = |job: &u32| {
+                // The later ones are done first.
+                (0..(200 - job) * 50).for_each(|_| std::hint::spin_loop());
+                Ok(*job)
+            };
+            in_order(threads, &jobs, work, |result| {
+                taken.push(result);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(taken, jobs, "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn an_error_in_work_or_in_taking_ends_it() {
+        let jobs: Vec<u32> = (0..1000).collect();
+        let bad = || Error::new(Kind::Internal, "bad");
+        let work = |job: &u32| if *job == 7 { Err(bad()) } else { Ok(*job) };
+        assert_eq!(in_order(4, &jobs, work, |_| Ok(())).unwrap_err().to_string(), "bad");
+        let mut taken = 0;
+        let take = |_| {
+            taken += 1;
+            if taken == 5 { Err(bad()) } else { Ok(()) }
+        };
+        assert_eq!(in_order(4, &jobs, |job| Ok(*job), take).unwrap_err().to_string(), "bad");
+        assert_eq!(taken, 5);
+    }
+}
