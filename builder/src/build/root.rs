@@ -97,7 +97,7 @@ fn is_no_directory(node: &Node) -> bool {
 
 /// The initramfs: PID 1, the part of the root in memory, and what leads to the rest. It is two archives, one behind the
 /// other, which the kernel unpacks over each other: first what seldom changes, then the containers and what is compiled
-/// from the manifest, so that touching a container does not compress everything again.
+/// from the manifest, so that touching a container leaves most of it where it was.
 pub(super) fn initramfs(init: Content, memory: &Tree, config: Vec<u8>) -> Result<[Tree; 2]> {
     let (mut base, mut image) = (Tree::new(), Tree::new());
     let of_image = |path: &TreePath| {

@@ -1,6 +1,7 @@
-//! Cutting parts into frames and compressing them, several at a time. The same bytes give the same frames, whatever the
+//! Compressing the frames of parts, several at a time. The same bytes give the same frames, whatever the
 //! number of processors.
 
+use super::cut::Place;
 use crate::{
     context::Context,
     digest::{Digest, Hasher},
@@ -8,7 +9,7 @@ use crate::{
     report::{Step, Unit},
 };
 use coracle_format::{
-    bundle::{Encoding, FRAME_BYTES_MAX, Frame, Part, Whole},
+    bundle::{Encoding, FRAME_BYTES_MAX, Frame, Whole},
     slot::Range,
 };
 use std::{
@@ -32,13 +33,6 @@ const WORTH: u32 = 256;
 /// More threads than this would hold too much memory at this level.
 const THREADS_MAX: usize = 8;
 
-/// A part's place in a file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) part: Part,
-    pub(super) range: Range,
-}
-
 /// Frames and their stored bytes, in order.
 struct Packed {
     frame: Frame,
@@ -53,14 +47,8 @@ pub(super) fn pack(
     out: &mut dyn Write,
     step: &Step,
 ) -> Result<Vec<Frame>> {
-    let jobs: Vec<(Place, u64)> = places
-        .iter()
-        .flat_map(|place| {
-            let starts =
-                (0..place.range.bytes).step_by(usize::try_from(FRAME_BYTES_MAX).unwrap_or(usize::MAX));
-            starts.map(|at| (*place, at))
-        })
-        .collect();
+    let jobs: Vec<(Place, Range)> =
+        places.iter().flat_map(|place| place.frames().into_iter().map(|frame| (*place, frame))).collect();
     let total = places.iter().map(|place| place.range.bytes).sum();
     let next = AtomicUsize::new(0);
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
@@ -71,8 +59,8 @@ pub(super) fn pack(
             scope.spawn(move || {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((place, at)) = jobs.get(number) else { return };
-                    let packed = ctx.check().and_then(|()| frame(file, path, *place, *at));
+                    let Some((place, range)) = jobs.get(number) else { return };
+                    let packed = ctx.check().and_then(|()| frame(file, path, *place, *range));
                     let failed = packed.is_err();
                     // Nobody listens any more when another frame has failed.
                     if sender.send((number, packed)).is_err() || failed {
@@ -110,17 +98,16 @@ fn collect(
     Err(Error::new(Kind::Internal, "a thread that packs frames has died"))
 }
 
-fn frame(file: &File, path: &Path, place: Place, at: u64) -> Result<Packed> {
-    let bytes = (place.range.bytes - at).min(u64::from(FRAME_BYTES_MAX));
-    let plain = u32::try_from(bytes).unwrap_or(FRAME_BYTES_MAX);
+fn frame(file: &File, path: &Path, place: Place, range: Range) -> Result<Packed> {
+    let plain = u32::try_from(range.bytes).unwrap_or(FRAME_BYTES_MAX);
     let mut data = vec![0; usize::try_from(plain).unwrap_or(0)];
-    file.read_exact_at(&mut data, place.range.offset.saturating_add(at)).doing("read", path)?;
+    file.read_exact_at(&mut data, place.range.offset.saturating_add(range.offset)).doing("read", path)?;
     let plain_sha256 = Digest::of(&data).0;
     let (encoding, stored) = encode(data)?;
     let sha256 = if encoding == Encoding::Zeros { [0; 32] } else { Digest::of(&stored).0 };
     let length = u32::try_from(stored.len()).unwrap_or(u32::MAX);
     let part = place.part;
-    let frame = Frame { part, offset: at, plain, stored: length, encoding, sha256, plain_sha256 };
+    let frame = Frame { part, offset: range.offset, plain, stored: length, encoding, sha256, plain_sha256 };
     Ok(Packed { frame, stored })
 }
 
