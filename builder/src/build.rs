@@ -344,6 +344,10 @@ impl Build<'_> {
         let epoch = self.locked.lock.epoch;
         let devices = bundles.iter().map(|bundle| bundle.device.clone()).collect();
         let runtime = self.unpacked(requests::RUNTIME)?;
+        if let Some(warning) = requests::other_zstd(self.manifest, &self.locked.packages(requests::RUNTIME)?)
+        {
+            self.ctx.report.warn(warning);
+        }
         let parts = root::Parts {
             services: self.binaries.services.clone(),
             update: self.manifest.update.as_ref().map(|update| self.update(update)).transpose()?,

@@ -2,7 +2,7 @@
 
 use super::{
     elf,
-    requests::{DEVICE_PROGRAMS, RUNTIME_PROGRAM},
+    requests::{RUNTIME_PROGRAM, device_programs},
     split::{Split, in_memory_container, split},
 };
 use crate::{
@@ -65,7 +65,7 @@ pub(super) fn root(cache: &Cache, manifest: &Manifest, parts: Parts<'_>) -> Resu
         tree.file("usr/bin/coracle-update", 0o755, update.program)?;
         tree.file(TRUST_ROOT_PATH, 0o644, update.trust)?;
     }
-    elf::pick(parts.runtime, &DEVICE_PROGRAMS, &mut tree)?;
+    elf::pick(parts.runtime, device_programs(manifest), &mut tree)?;
     tree.merge(&TreePath::default(), &parts.modules.late_files)?;
     tree.file(DEVICE_PATH, 0o644, parts.config)?;
     tree.file(PACKAGES_PATH, 0o644, parts.packages.as_str())?;
@@ -79,7 +79,7 @@ pub(super) fn root(cache: &Cache, manifest: &Manifest, parts: Parts<'_>) -> Resu
     tree.merge(&TreePath::default(), &parts.modules.early_files)?;
     let early = |path: &TreePath| parts.modules.early_files.get(path).is_some_and(is_no_directory);
     let mut runtime = Tree::new();
-    elf::pick(parts.runtime, &[RUNTIME_PROGRAM], &mut runtime)?;
+    elf::pick(parts.runtime, [RUNTIME_PROGRAM], &mut runtime)?;
     split(&tree, |path| {
         let top = path.as_str().split('/').next().unwrap_or_default();
         top == "etc"
