@@ -37,7 +37,7 @@ pub struct Figures {
     pub image_zstd_bytes: u64,
     /// The kernel.
     pub kernel_bytes: u64,
-    /// The initramfs, compressed.
+    /// The initramfs.
     pub initramfs_bytes: u64,
     /// The root file system.
     pub root_bytes: u64,

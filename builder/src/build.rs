@@ -23,7 +23,7 @@ use crate::{
     digest::{Digest, Hasher},
     error::{Doing as _, Error, Kind, Result},
     image::{
-        disk, esp, ext4, initramfs,
+        cpio, disk, esp, ext4,
         slot::{Payload, Size},
         uki, verity,
     },
@@ -46,10 +46,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Compression level of the initramfs: what is unpacked at every boot is made small once.
-const INITRAMFS_LEVEL: i32 = 19;
 /// Changes whenever the same inputs would give another image: cached steps of other versions are then left alone.
-const STEPS_VERSION: &[u8] = b"coracle image steps 1";
+const STEPS_VERSION: &[u8] = b"coracle image steps 2";
 
 /// The driver of the watchdog that the selector can start.
 const WATCHDOG: &str = "i6300esb";
@@ -346,6 +344,10 @@ impl Build<'_> {
         let epoch = self.locked.lock.epoch;
         let devices = bundles.iter().map(|bundle| bundle.device.clone()).collect();
         let runtime = self.unpacked(requests::RUNTIME)?;
+        if let Some(warning) = requests::other_zstd(self.manifest, &self.locked.packages(requests::RUNTIME)?)
+        {
+            self.ctx.report.warn(warning);
+        }
         let parts = root::Parts {
             services: self.binaries.services.clone(),
             update: self.manifest.update.as_ref().map(|update| self.update(update)).transpose()?,
@@ -395,9 +397,10 @@ impl Build<'_> {
     ) -> Result<Boot> {
         let step = self.ctx.report.step("boot artefact");
         let config = config::early(modules.early.clone())?;
+        // Not compressed: the difference between two releases is taken of the files in it.
         let mut initrd = Vec::new();
         for tree in root::initramfs(self.binaries.init.clone(), memory, config)? {
-            initrd.extend(self.archive(&tree)?);
+            cpio::write(&tree, self.locked.lock.epoch, &mut initrd)?;
         }
         let linux = kernel.image().read()?;
         let stub = self.stub()?.read()?;
@@ -423,17 +426,6 @@ impl Build<'_> {
             initramfs_bytes: length(&initrd),
             kernel_release: kernel.release().to_owned(),
         })
-    }
-
-    /// A compressed archive of the initramfs.
-    fn archive(&self, tree: &Tree) -> Result<Vec<u8>> {
-        let key = self.step_key("initramfs", &[tree.identity()]);
-        let (dir, _) = self.ctx.cache.step(&key, |dir| {
-            let bytes = initramfs::build(tree, self.locked.lock.epoch, INITRAMFS_LEVEL)?;
-            crate::files::replace(&dir.join("initrd"), &bytes)
-        })?;
-        let path = dir.join("initrd");
-        fs::read(&path).doing("read", &path)
     }
 
     fn stub(&self) -> Result<Content> {

@@ -3,6 +3,7 @@
 //! It is made of what a finished disk holds in slot A, so that an image and its update are the same bytes.
 
 pub(crate) mod check;
+mod cut;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod pack;
@@ -22,13 +23,12 @@ use crate::{
     signer::Signer,
 };
 use coracle_format::{
-    bundle::{Header, Index, Metadata, Part},
+    bundle::{Header, Index, Metadata},
     layout::Role as PartitionRole,
     slot::{Descriptor, Range},
     version::Version,
 };
 use coracle_trust::{Release, Role, publish, verify_bundle};
-use pack::Place;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
@@ -39,7 +39,7 @@ use std::{
 /// The file beside `disk.raw`.
 pub const FILE_NAME: &str = "update.bundle";
 /// Changes whenever the same disk would give other frames.
-const STEPS_VERSION: &[u8] = b"coracle bundle steps 2";
+const STEPS_VERSION: &[u8] = b"coracle bundle steps 3";
 /// How long the targets metadata of a bundle is good for a machine that knows the time, from the date of the release.
 /// It bounds when an update may start, nothing else.
 const LIFETIME_SECONDS: u64 = 10 * 366 * 86_400;
@@ -190,11 +190,8 @@ pub(crate) fn packed(ctx: &Context, disk: &Path, (descriptor, slot): (&Descripto
     hasher.field(&descriptor.encode());
     let (dir, origin) = ctx.cache.step(&hasher.digest(), |dir| {
         let file = File::open(disk).doing("open", disk)?;
-        let place = |part, range: Range| {
-            let offset = slot.saturating_add(range.offset);
-            Place { part, range: Range { offset, bytes: range.bytes } }
-        };
-        let places = [place(Part::Root, descriptor.root), place(Part::Boot, descriptor.boot)];
+        let of_disk = |range: Range| Range { offset: slot.saturating_add(range.offset), bytes: range.bytes };
+        let places = cut::places(&file, disk, (of_disk(descriptor.root), of_disk(descriptor.boot)))?;
         let path = dir.join("frames");
         let mut out = io::BufWriter::new(File::create(&path).doing("create", &path)?);
         let frames = pack::pack(ctx, (&file, disk), &places, &mut out, &step)?;

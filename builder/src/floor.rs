@@ -3,7 +3,7 @@
 
 use crate::{
     error::Result,
-    image::initramfs,
+    image::cpio,
     tree::{Content, Meta, Node, NodeKind, Tree, TreePath},
 };
 use std::time::Duration;
@@ -20,7 +20,9 @@ pub fn initrd(probe: &Content) -> Result<Vec<u8>> {
     tree.file("init", 0o755, probe.clone())?;
     let console = NodeKind::CharDevice { major: 5, minor: 1 };
     tree.insert(TreePath::new("dev/console")?, Node { meta: Meta::root(0o600), kind: console })?;
-    initramfs::build(&tree, 0, 3)
+    let mut archive = Vec::new();
+    cpio::write(&tree, 0, &mut archive)?;
+    Ok(archive)
 }
 
 /// The boot clock in a console line of the probe.

@@ -7,7 +7,7 @@ use coracle::{
     debian::{Archive, ArchiveOptions, Mirrors, Request, Wish, fetch_all, unpack},
     digest::Digest,
     error::{Doing, Error, Kind, Result},
-    image::{disk, esp, ext4, initramfs, inspect::Disk, slot, uki, verity},
+    image::{cpio, disk, esp, ext4, inspect::Disk, slot, uki, verity},
     report::Report,
     tool::Tool,
     toolroot::{Group, HostArch, ToolRoot},
@@ -105,7 +105,8 @@ fn build(shop: &Workshop, dir: &Path) -> Result<Digest> {
     let verity = verity::build(&root, &seed)?;
     let mut early = Tree::new();
     early.file("init", 0o755, Content::from(vec![7; 50_000]))?;
-    let initrd = initramfs::build(&early, EPOCH, 19)?;
+    let mut initrd = Vec::new();
+    cpio::write(&early, EPOCH, &mut initrd)?;
     let command_line = verity.argument();
     let boot = uki::build(
         &shop.stub,

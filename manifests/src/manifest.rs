@@ -292,6 +292,8 @@ pub struct Update {
     pub download_rate: Option<Rate>,
     /// Most bytes per second to the disk; `None`: no limit.
     pub write_rate: Option<Rate>,
+    /// Whether the machine can make kernels from deltas, where that needs a program.
+    pub kernel_deltas: bool,
     /// The channel that the machine follows; `None`: it takes only what it is given.
     pub channel: Option<Channel>,
 }

@@ -24,8 +24,12 @@ struct Needs {
 
 /// Copies `programs` from `source` into `target` with everything they need to be started: the dynamic loader, the shared
 /// libraries and the links that lead to them. Libraries that are loaded by name at run time must be named as programs.
-pub(super) fn pick(source: &Tree, programs: &[&str], target: &mut Tree) -> Result<()> {
-    let mut wanted: Vec<TreePath> = programs.iter().map(|path| TreePath::new(path)).collect::<Result<_>>()?;
+pub(super) fn pick(
+    source: &Tree,
+    programs: impl IntoIterator<Item = &'static str>,
+    target: &mut Tree,
+) -> Result<()> {
+    let mut wanted: Vec<TreePath> = programs.into_iter().map(TreePath::new).collect::<Result<_>>()?;
     let mut done = BTreeSet::new();
     while let Some(path) = wanted.pop() {
         if !done.insert(path.clone()) {
@@ -141,7 +145,7 @@ mod tests {
     fn a_missing_library_is_named_with_who_needs_it() {
         let mut source = Tree::new();
         source.file("usr/bin/app", 0o755, own_program()).unwrap();
-        let error = pick(&source, &["usr/bin/app"], &mut Tree::new()).unwrap_err();
+        let error = pick(&source, ["usr/bin/app"], &mut Tree::new()).unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound);
         let text = error.to_string();
         assert!(text.starts_with("/usr/bin/app needs lib") || text.contains("ld-linux"), "{text}");
@@ -157,7 +161,7 @@ mod tests {
         source.file("usr/bin/real", 0o755, elf).unwrap();
         source.symlink("usr/bin/alias", "real").unwrap();
         let mut target = Tree::new();
-        pick(&source, &["bin/alias"], &mut target).unwrap();
+        pick(&source, ["bin/alias"], &mut target).unwrap();
         assert!(target.get(&TreePath::new("usr/bin/alias").unwrap()).is_some());
         assert!(target.get(&TreePath::new("usr/bin/real").unwrap()).is_some());
     }
@@ -166,6 +170,6 @@ mod tests {
     fn links_that_never_end_are_refused() {
         let mut source = Tree::new();
         source.symlink("usr/bin/app", "app").unwrap();
-        assert_eq!(pick(&source, &["usr/bin/app"], &mut Tree::new()).unwrap_err().kind(), Kind::Hostile);
+        assert_eq!(pick(&source, ["usr/bin/app"], &mut Tree::new()).unwrap_err().kind(), Kind::Hostile);
     }
 }

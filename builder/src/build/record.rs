@@ -70,7 +70,7 @@ pub struct Bytes {
     pub tree: u64,
     /// The kernel.
     pub kernel: u64,
-    /// The initramfs, compressed.
+    /// The initramfs.
     pub initramfs: u64,
     /// PID 1 and services together.
     pub init: u64,

@@ -2,7 +2,7 @@
 
 use super::{
     elf,
-    requests::{DEVICE_PROGRAMS, RUNTIME_PROGRAM},
+    requests::{RUNTIME_PROGRAM, device_programs},
     split::{Split, in_memory_container, split},
 };
 use crate::{
@@ -65,7 +65,7 @@ pub(super) fn root(cache: &Cache, manifest: &Manifest, parts: Parts<'_>) -> Resu
         tree.file("usr/bin/coracle-update", 0o755, update.program)?;
         tree.file(TRUST_ROOT_PATH, 0o644, update.trust)?;
     }
-    elf::pick(parts.runtime, &DEVICE_PROGRAMS, &mut tree)?;
+    elf::pick(parts.runtime, device_programs(manifest), &mut tree)?;
     tree.merge(&TreePath::default(), &parts.modules.late_files)?;
     tree.file(DEVICE_PATH, 0o644, parts.config)?;
     tree.file(PACKAGES_PATH, 0o644, parts.packages.as_str())?;
@@ -79,7 +79,7 @@ pub(super) fn root(cache: &Cache, manifest: &Manifest, parts: Parts<'_>) -> Resu
     tree.merge(&TreePath::default(), &parts.modules.early_files)?;
     let early = |path: &TreePath| parts.modules.early_files.get(path).is_some_and(is_no_directory);
     let mut runtime = Tree::new();
-    elf::pick(parts.runtime, &[RUNTIME_PROGRAM], &mut runtime)?;
+    elf::pick(parts.runtime, [RUNTIME_PROGRAM], &mut runtime)?;
     split(&tree, |path| {
         let top = path.as_str().split('/').next().unwrap_or_default();
         top == "etc"
@@ -97,7 +97,7 @@ fn is_no_directory(node: &Node) -> bool {
 
 /// The initramfs: PID 1, the part of the root in memory, and what leads to the rest. It is two archives, one behind the
 /// other, which the kernel unpacks over each other: first what seldom changes, then the containers and what is compiled
-/// from the manifest, so that touching a container does not compress everything again.
+/// from the manifest, so that touching a container leaves most of it where it was.
 pub(super) fn initramfs(init: Content, memory: &Tree, config: Vec<u8>) -> Result<[Tree; 2]> {
     let (mut base, mut image) = (Tree::new(), Tree::new());
     let of_image = |path: &TreePath| {

@@ -1,9 +1,12 @@
 //! Small bundles for tests, the same bytes in every run: nothing in them is worth compressing.
 
-use super::pack::{Place, pack, whole};
+use super::{
+    cut::places,
+    pack::{pack, whole},
+};
 use crate::{context::Context, digest::Digest, files, image::uki, keys::SecretKey};
 use coracle_format::{
-    bundle::{Header, Index, Metadata, Part},
+    bundle::{Header, Index, Metadata},
     device::VERITY_ARG,
     slot::{Arch, BLOCK_BYTES, Range, Text},
     verity,
@@ -89,10 +92,8 @@ pub(crate) fn bundle(ctx: &Context, recipe: &Recipe<'_>) -> Vec<u8> {
     let path = dir.path().join("parts");
     files::replace(&path, &[&image[..], &boot].concat()).unwrap();
     let file = File::open(&path).unwrap();
-    let places = [
-        Place { part: Part::Root, range: Range { offset: 0, bytes: length(image) } },
-        Place { part: Part::Boot, range: Range { offset: length(image), bytes: length(&boot) } },
-    ];
+    let root = Range { offset: 0, bytes: length(image) };
+    let places = places(&file, &path, (root, Range { offset: root.bytes, bytes: length(&boot) })).unwrap();
     let mut stored = Vec::new();
     let frames = pack(ctx, (&file, &path), &places, &mut stored, &ctx.report.step("pack")).unwrap();
     let index = Index {

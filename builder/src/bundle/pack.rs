@@ -1,6 +1,7 @@
-//! Cutting parts into frames and compressing them, several at a time. The same bytes give the same frames, whatever the
+//! Compressing the frames of parts, several at a time. The same bytes give the same frames, whatever the
 //! number of processors.
 
+use super::cut::Place;
 use crate::{
     context::Context,
     digest::{Digest, Hasher},
@@ -9,7 +10,7 @@ use crate::{
     report::{Step, Unit},
 };
 use coracle_format::{
-    bundle::{Encoding, FRAME_BYTES_MAX, Frame, Part, Whole},
+    bundle::{Encoding, FRAME_BYTES_MAX, Frame, Whole},
     slot::Range,
 };
 use std::{fs::File, io::Write, os::unix::fs::FileExt as _, path::Path};
@@ -20,13 +21,6 @@ pub(super) const LEVEL: i32 = 19;
 const WORTH: u32 = 256;
 /// More threads than this would hold too much memory at this level.
 const THREADS_MAX: usize = 8;
-
-/// A part's place in a file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) part: Part,
-    pub(super) range: Range,
-}
 
 /// Frames and their stored bytes, in order.
 struct Packed {
@@ -42,17 +36,12 @@ pub(super) fn pack(
     out: &mut dyn Write,
     step: &Step,
 ) -> Result<Vec<Frame>> {
-    let jobs: Vec<(Place, u64)> = places
-        .iter()
-        .flat_map(|place| {
-            let starts =
-                (0..place.range.bytes).step_by(usize::try_from(FRAME_BYTES_MAX).unwrap_or(usize::MAX));
-            starts.map(|at| (*place, at))
-        })
-        .collect();
+    let jobs: Vec<(Place, Range)> =
+        places.iter().flat_map(|place| place.frames().into_iter().map(|frame| (*place, frame))).collect();
     let total = places.iter().map(|place| place.range.bytes).sum();
     let (mut frames, mut done) = (Vec::with_capacity(jobs.len()), 0_u64);
-    let work = |(place, at): &(Place, u64)| ctx.check().and_then(|()| frame((file, path), *place, *at));
+    let work =
+        |(place, range): &(Place, Range)| ctx.check().and_then(|()| frame((file, path), *place, *range));
     parallel::in_order(parallel::threads(THREADS_MAX), &jobs, work, |packed: Packed| {
         out.write_all(&packed.stored).doing("write frames of", path)?;
         done = done.saturating_add(u64::from(packed.frame.plain));
@@ -63,17 +52,16 @@ pub(super) fn pack(
     Ok(frames)
 }
 
-fn frame((file, path): (&File, &Path), place: Place, at: u64) -> Result<Packed> {
-    let bytes = (place.range.bytes - at).min(u64::from(FRAME_BYTES_MAX));
-    let plain = u32::try_from(bytes).unwrap_or(FRAME_BYTES_MAX);
+fn frame((file, path): (&File, &Path), place: Place, range: Range) -> Result<Packed> {
+    let plain = u32::try_from(range.bytes).unwrap_or(FRAME_BYTES_MAX);
     let mut data = vec![0; usize::try_from(plain).unwrap_or(0)];
-    file.read_exact_at(&mut data, place.range.offset.saturating_add(at)).doing("read", path)?;
+    file.read_exact_at(&mut data, place.range.offset.saturating_add(range.offset)).doing("read", path)?;
     let plain_sha256 = Digest::of(&data).0;
     let (encoding, stored) = encode(data)?;
     let sha256 = if encoding == Encoding::Zeros { [0; 32] } else { Digest::of(&stored).0 };
     let length = u32::try_from(stored.len()).unwrap_or(u32::MAX);
     let part = place.part;
-    let frame = Frame { part, offset: at, plain, stored: length, encoding, sha256, plain_sha256 };
+    let frame = Frame { part, offset: range.offset, plain, stored: length, encoding, sha256, plain_sha256 };
     Ok(Packed { frame, stored })
 }
 

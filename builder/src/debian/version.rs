@@ -21,6 +21,11 @@ impl<'a> Version<'a> {
         let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, ""));
         Self { epoch, upstream, revision }
     }
+
+    /// Whether it packs this release of the program, with Debian's additions or without: `1.5.7+dfsg-1` packs `1.5.7`.
+    pub fn packs(&self, release: &str) -> bool {
+        self.upstream.split('+').next() == Some(release)
+    }
 }
 
 fn is_number(text: &str) -> bool {

@@ -4,7 +4,7 @@
 mod pe;
 
 use crate::error::{Error, Kind, Result};
-use coracle_format::slot::Arch;
+use coracle_format::slot::{Arch, BLOCK_BYTES};
 use pe::{Headers, SECTION_HEADER_BYTES};
 use std::ops::Range;
 
@@ -28,7 +28,8 @@ pub struct Parts<'a> {
     pub uname: &'a str,
 }
 
-/// Appends the parts to a stub. The sections of the stub, its SBAT among them, stay as they are.
+/// Appends the parts to a stub. The sections of the stub, its SBAT among them, stay as they are. What differs most from
+/// one release to the next is last: a kernel that is the same stays at its place, in blocks that hold nothing else.
 pub fn build(stub: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>> {
     let headers = Headers::parse(stub).map_err(|why| bad("the boot stub", why))?;
     check_parts(&headers, parts)?;
@@ -36,8 +37,8 @@ pub fn build(stub: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>> {
         (b".osrel\0\0", parts.os_release.as_bytes()),
         (b".cmdline", parts.command_line.as_bytes()),
         (b".uname\0\0", parts.uname.as_bytes()),
-        (b".initrd\0", parts.initrd),
         (b".linux\0\0", parts.linux),
+        (b".initrd\0", parts.initrd),
     ];
     append(stub, headers, &sections).map_err(|why| bad("the boot stub", why))
 }
@@ -77,13 +78,17 @@ fn append(
         return Err("it is signed already");
     }
     let mut out = stub.to_vec();
+    pad_to(&mut out, headers.file_alignment);
+    let blocks = u32::try_from(BLOCK_BYTES).unwrap_or(0).max(headers.file_alignment);
     let mut address = headers.image_end;
     for (index, (name, bytes)) in sections.iter().enumerate() {
         let length = u32::try_from(bytes.len()).ok().ok_or("a part has 4 GiB or more")?;
-        let raw = length.checked_next_multiple_of(headers.file_alignment);
-        let raw = raw.ok_or("a part has 4 GiB or more")?;
-        pad_to(&mut out, headers.file_alignment);
-        let at = u32::try_from(out.len()).ok().ok_or("it grows to 4 GiB or more")?;
+        let start = out.len();
+        let at = u32::try_from(start).ok().ok_or("it grows to 4 GiB or more")?;
+        out.extend_from_slice(bytes);
+        // The padding belongs to the section: signatures cover sections, and would miss what lies between them.
+        pad_to(&mut out, blocks);
+        let raw = u32::try_from(out.len() - start).ok().ok_or("it grows to 4 GiB or more")?;
         address =
             address.checked_next_multiple_of(headers.section_alignment).ok_or("it grows to 4 GiB or more")?;
         let header = headers.table.end + index * SECTION_HEADER_BYTES;
@@ -92,9 +97,7 @@ fn append(
         for (field, value) in out[header + 8..header + 40].chunks_exact_mut(4).zip(fields) {
             field.copy_from_slice(&value.to_le_bytes());
         }
-        out.extend_from_slice(bytes);
-        pad_to(&mut out, headers.file_alignment);
-        address = address.checked_add(length.max(1)).ok_or("it grows to 4 GiB or more")?;
+        address = address.checked_add(raw.max(1)).ok_or("it grows to 4 GiB or more")?;
         headers.initialized_data = headers.initialized_data.wrapping_add(raw);
     }
     let added = u16::try_from(sections.len()).ok().ok_or("there are too many sections")?;
@@ -145,6 +148,11 @@ impl<'a> Uki<'a> {
         self.bytes.get(range.clone()).map(|_| range.clone())
     }
 
+    /// Where the kernel is in the file.
+    pub fn linux_range(&self) -> Result<Range<usize>> {
+        self.range(".linux").ok_or_else(|| missing(".linux"))
+    }
+
     /// The kernel.
     pub fn linux(&self) -> Result<&'a [u8]> {
         self.require(".linux")
@@ -173,11 +181,12 @@ impl<'a> Uki<'a> {
     }
 
     fn require(&self, name: &str) -> Result<&'a [u8]> {
-        self.section(name).ok_or_else(|| {
-            let message = format!("the boot artefact has no section {name}");
-            Error::new(Kind::Hostile, message)
-        })
+        self.section(name).ok_or_else(|| missing(name))
     }
+}
+
+fn missing(section: &str) -> Error {
+    Error::new(Kind::Hostile, format!("the boot artefact has no section {section}"))
 }
 
 #[cfg(test)]

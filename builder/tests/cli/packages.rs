@@ -47,3 +47,22 @@ fn a_program_that_no_package_brings_is_named_before_anything_is_written() {
     shop.write_manifest(GOOD);
     shop.recovers();
 }
+
+#[test]
+fn images_that_take_updates_bring_zstd_and_say_when_it_is_not_the_one_of_deltas() {
+    let mut shop = Shop::open();
+    for (version, warned) in [("1.5.6+dfsg-1", true), ("1.5.7+dfsg-1", false)] {
+        shop.files = Shop::open().files;
+        let fields = format!("Version: {version}\n");
+        shop.files.package(Pocket::Main, "zstd", &fields, &program("./usr/bin/zstd", ELF));
+        shop.sign(MADE);
+        shop.write_manifest(&format!("{GOOD}\n[update]\nroot = \"bzImage\"\n"));
+        shop.lock().is_done();
+        let built = shop.build(&[]);
+        built.is_done();
+        let warning = format!("zstd {version} (amd64) is not zstd 1.5.7");
+        assert_eq!(built.stderr.contains(&warning), warned, "{built}");
+        let record = std::fs::read_to_string(shop.path("out/build.json")).unwrap();
+        assert!(record.contains(&format!("runtime zstd {version} amd64")), "{record}");
+    }
+}

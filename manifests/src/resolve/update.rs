@@ -23,6 +23,7 @@ pub(super) fn resolve_update(update: &UpdateTable, directory: &Path) -> Update {
         gate: update.gate,
         download_rate: update.download_rate,
         write_rate: update.write_rate,
+        kernel_deltas: update.kernel_deltas,
         channel: update.url.as_ref().map(|url| Channel {
             url: url.clone(),
             name: update.channel.as_ref().map_or_else(|| DEFAULT_CHANNEL.to_owned(), ToString::to_string),

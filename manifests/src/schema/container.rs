@@ -140,7 +140,7 @@ fn default_seccomp() -> Seccomp {
     Seccomp::Default
 }
 
-fn default_true() -> bool {
+pub(crate) fn default_true() -> bool {
     true
 }
 

@@ -1,5 +1,6 @@
 //! The tables about changing a machine from outside: updates, the checks that judge them, control.
 
+use super::container::default_true;
 use crate::values::{
     ChannelName, Endpoint, GuestPath, HostPath, HttpAddress, Millis, Name, OperatorKey, Rate, RepositoryUrl,
     Window,
@@ -55,6 +56,10 @@ pub(crate) struct UpdateTable {
     /// When the machine may restart for an update that it found there: at most 16 windows. Default: at any time. What is offered is written to the spare slot before that.
     #[schemars(length(max = 16), extend("examples" = [["Sat,Sun 02:00-05:00"]]))]
     pub(crate) windows: Option<Vec<Window>>,
+    /// Whether the machine can make the kernel of a release from a delta: an image for x86_64 then has the program `zstd`. Without it, a new kernel is fetched whole. An aarch64 kernel is not compressed, and needs no program.
+    #[serde(default = "default_true")]
+    #[schemars(extend("examples" = [false]))]
+    pub(crate) kernel_deltas: bool,
 }
 
 pub(crate) fn default_deadline() -> Millis {

@@ -19,6 +19,8 @@ pub const SYSTEM: &str = "/system";
 pub const TRUST_ROOT_PATH: &str = "/usr/share/coracle/root.json";
 /// The program that compresses what a delta has made of the contents of a compressed file, on the verified root image.
 pub const ZSTD_PATH: &str = "/usr/bin/zstd";
+/// Its version: another one gives other bytes, and deltas name this one.
+pub const ZSTD_VERSION: &str = "1.5.7";
 /// The largest configuration file that is read.
 pub const LIMIT_BYTES: usize = 4 << 20;
 /// Kernel argument `coracle.verity=<root hash>:<salt>:<data blocks>`, hexadecimal and decimal: the root of trust of

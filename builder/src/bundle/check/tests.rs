@@ -1,6 +1,9 @@
 use super::*;
 use crate::{
-    bundle::pack::{Place, pack, whole},
+    bundle::{
+        cut::places,
+        pack::{pack, whole},
+    },
     cache::Cache,
     files,
     image::uki,
@@ -70,10 +73,8 @@ fn made(boots: Option<[u8; 32]>) -> Made {
     files::replace(&path, &[&image[..], &boot].concat()).unwrap();
     let file = File::open(&path).unwrap();
     let length = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap();
-    let places = [
-        Place { part: Part::Root, range: Range { offset: 0, bytes: length(&image) } },
-        Place { part: Part::Boot, range: Range { offset: length(&image), bytes: length(&boot) } },
-    ];
+    let root = Range { offset: 0, bytes: length(&image) };
+    let places = places(&file, &path, (root, Range { offset: root.bytes, bytes: length(&boot) })).unwrap();
     let mut stored = Vec::new();
     let frames = pack(&ctx, (&file, &path), &places, &mut stored, &ctx.report.step("pack")).unwrap();
     let index = Index {
@@ -136,7 +137,12 @@ impl Made {
 fn a_bundle_is_what_was_packed() {
     let made = made(None);
     let encodings = made.check(&made.bundle).unwrap();
-    assert_eq!(encodings, [Encoding::Raw, Encoding::Zeros, Encoding::Zstd, Encoding::Zstd]);
+    let [root, boot] = [
+        [Encoding::Raw, Encoding::Zeros, Encoding::Zstd],
+        // What is before the kernel, the kernel, what is behind it.
+        [Encoding::Zstd; 3],
+    ];
+    assert_eq!(encodings, [root, boot].concat());
 }
 
 #[test]

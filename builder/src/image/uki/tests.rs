@@ -63,19 +63,41 @@ fn sections_are_aligned_in_file_and_memory_and_the_image_covers_them() {
     assert_eq!(image.len() % 512, 0);
     let file = PeFile64::parse(&image[..]).unwrap();
     let optional = &file.nt_headers().optional_header;
-    let mut end = 0;
+    let (mut end, mut raw_end) = (0, None);
     let mut names = Vec::new();
     for section in file.sections() {
         let address = section.address();
         assert_eq!(address % 4096, 0);
         assert!(address >= end);
-        assert_eq!(section.file_range().unwrap().0 % 512, 0);
+        let header = section.pe_section();
+        let [at, raw] = [header.pointer_to_raw_data, header.size_of_raw_data]
+            .map(|field| field.get(object::LittleEndian));
+        assert_eq!((at % 512, raw % 512), (0, 0));
+        // Signatures cover what is in sections: there must be nothing between them.
+        assert!(raw_end.is_none_or(|end| end == at), "{at}");
+        raw_end = Some(at + raw);
         end = address + section.size();
         names.push(section.name().unwrap().to_owned());
     }
+    assert_eq!(raw_end, Some(u32::try_from(image.len()).unwrap()));
     let size = optional.size_of_image.get(object::LittleEndian);
     assert_eq!(u64::from(size), end.next_multiple_of(4096));
-    assert_eq!(names, [".sbat", ".osrel", ".cmdline", ".uname", ".initrd", ".linux"]);
+    assert_eq!(names, [".sbat", ".osrel", ".cmdline", ".uname", ".linux", ".initrd"]);
+}
+
+#[test]
+fn a_kernel_that_is_the_same_stays_in_its_own_blocks() {
+    let kernel = stub(0x8664, 1);
+    let [before, after] = ["quiet", "quiet coracle.verity=another"].map(|command_line| {
+        let changed = Parts { command_line, initrd: command_line.as_bytes(), ..parts(&kernel) };
+        build(&stub(0x8664, 8), &changed).unwrap()
+    });
+    let range = Uki::parse(&before).unwrap().linux_range().unwrap();
+    assert_eq!(range, Uki::parse(&after).unwrap().linux_range().unwrap());
+    assert_eq!((range.start % 4096, range.len()), (0, kernel.len()));
+    let blocks = range.start..range.end.next_multiple_of(4096);
+    assert_eq!(before[blocks.clone()], after[blocks.clone()]);
+    assert_eq!(before[blocks.end..blocks.end + 5], *b"quiet");
 }
 
 #[test]
