@@ -6,7 +6,10 @@ use crate::{
     limits::{COPIES_MAX, FILE_BYTES_MAX, OUTPUT_BYTES, PIECE_BYTES, SEGMENTS_MAX},
     model::Numbers,
     moves::{Copy, Moves},
+    orders::{Orders, Reached},
     references::{Guess, References, Side, Targets},
+    sections::Sections,
+    shifts::Known,
     space::{Isa, Segment, Space},
     words::{MARGIN, View},
 };
@@ -78,6 +81,7 @@ pub(crate) struct Model {
     jumps: Numbers,
     lengths: Numbers,
     layout: Numbers,
+    known: Known,
 }
 
 impl Model {
@@ -89,6 +93,7 @@ impl Model {
             jumps: numbers(),
             lengths: numbers(),
             layout: numbers(),
+            known: Known::default(),
         }
     }
 }
@@ -217,6 +222,7 @@ pub(crate) struct Run<'a, C: Coder> {
     history: u32,
     clean: usize,
     pending: Option<Pending>,
+    reached: Reached,
 }
 
 impl<C: Coder> Run<'_, C> {
@@ -263,12 +269,13 @@ impl<C: Coder> Run<'_, C> {
     fn run(&mut self, view: &View<'_>, old: usize) -> Result<usize> {
         let mut total = 0;
         while self.clean >= RUN_BYTES && self.pending.is_none() && total == 0 {
-            let Some(predicted) = self.predict(view, old) else { break };
+            let Some((predicted, reached)) = self.predict(view, old) else { break };
             let is = (0..).zip(predicted).all(|(ahead, byte)| self.wanted(ahead) == byte);
             if self.model.content.run(self.coder, self.clean, is) {
                 for byte in predicted {
                     self.output.push(byte)?;
                 }
+                self.reached = reached;
                 self.clean += RUN_BYTES;
                 self.history = u32::MAX;
                 total += RUN_BYTES;
@@ -280,31 +287,33 @@ impl<C: Coder> Run<'_, C> {
     }
 
     /// The next bytes as they should be, unless a reference sticks out at their end.
-    fn predict(&self, view: &View<'_>, old: usize) -> Option<[u8; RUN_BYTES]> {
+    fn predict(&self, view: &View<'_>, old: usize) -> Option<([u8; RUN_BYTES], Reached)> {
         let mut out = [0; RUN_BYTES];
-        let mut at = 0;
+        let (mut at, mut reached) = (0, self.reached);
         while at < RUN_BYTES {
-            if let Some(guess) = self.references.guess(view, old + at, self.output.at + at) {
+            let place = (old + at, self.output.at + at);
+            if let Some(guess) = self.references.guess(&self.model.known, view, place, reached) {
                 out.get_mut(at..at + guess.len())?.copy_from_slice(&guess.bytes[..guess.len()]);
+                guess.follow(&mut reached, u64::from_le_bytes(guess.bytes));
                 at += guess.len();
             } else {
                 out[at] = view.byte(old + at);
                 at += 1;
             }
         }
-        Some(out)
+        Some((out, reached))
     }
 
     /// One byte of a copy, of which `left` bytes are left.
     fn byte(&mut self, view: &View<'_>, old: usize, left: usize) -> Result<()> {
         if self.pending.is_none() {
-            let guess = self.references.guess(view, old, self.output.at).filter(|guess| guess.len() <= left);
+            let place = (old, self.output.at);
+            let guess = self.references.guess(&self.model.known, view, place, self.reached);
+            let guess = guess.filter(|guess| guess.len() <= left);
             self.pending = guess.map(|guess| Pending { guess, done: 0, bytes: [0; 8] });
         }
         let (predicted, class) = match &self.pending {
-            Some(Pending { guess, done, .. }) => {
-                (guess.bytes[*done], 1 + (guess.form().class() << 4 | done << 1 | usize::from(guess.moved)))
-            }
+            Some(Pending { guess, done, .. }) => (guess.bytes[*done], guess.class(*done)),
             None => (view.byte(old), 0),
         };
         let place = self.place(predicted, class);
@@ -329,8 +338,9 @@ impl<C: Coder> Run<'_, C> {
         pending.bytes[pending.done] = byte;
         pending.done += 1;
         if pending.done == pending.guess.len() {
-            let begin = self.output.at - pending.done;
-            self.references.learn(&pending.guess, begin, u64::from_le_bytes(pending.bytes));
+            let bytes = u64::from_le_bytes(pending.bytes);
+            pending.guess.follow(&mut self.reached, bytes);
+            self.references.learn(&mut self.model.known, &pending.guess, bytes);
             self.pending = None;
         }
     }
@@ -364,14 +374,27 @@ pub(crate) fn bytes<C: Coder>(
     (wanted, sink): (Option<&[u8]>, &mut Sink<'_>),
 ) -> Result<()> {
     let moves = Moves::new(&plan.copies);
-    let side = |space, length| Side { space, length };
+    let (sections, none) = (Sections::with_types(old)?, Sections::default());
+    let side = |space, sections, length| Side { space, sections, length };
     let end = plan.start + (ends.new.end - ends.new.start);
-    let (from, to) = (side(&plan.old, ends.old), side(&plan.new, end));
-    let references = References::new(Targets::new(plan.isa, from, to, &moves));
+    let (from, to) = (side(&plan.old, &sections, ends.old), side(&plan.new, &none, end));
+    let targets = Targets::new(plan.isa, from, to, &moves);
+    let references = References::new(targets, Orders::read(old, &sections, &targets)?);
     let at = |at: u64| usize::try_from(at).ok().ok_or(Failure::Corrupt("size"));
     let (start, end) = (at(plan.start)?, at(end)?);
     let output = Output { sink, buffer: Vec::new(), recent: 0, at: start };
-    let run = Run { coder, model, references, wanted, start, output, history: 0, clean: 0, pending: None };
+    let run = Run {
+        coder,
+        model,
+        references,
+        wanted,
+        start,
+        output,
+        history: 0,
+        clean: 0,
+        pending: None,
+        reached: Reached::default(),
+    };
     run.all(old, plan, end)
 }
 

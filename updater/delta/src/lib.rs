@@ -27,10 +27,14 @@ mod logistic;
 mod make;
 mod model;
 mod moves;
+mod orders;
 mod references;
+mod sections;
+mod shifts;
 mod space;
 #[cfg(test)]
 mod tests;
+mod types;
 mod words;
 
 pub use file::{Failure, File, Old, Sink, apply};

@@ -10,3 +10,15 @@ pub const SEGMENTS_MAX: usize = 64;
 pub const PIECE_BYTES: usize = 64 << 10;
 /// Bytes of the new file that are held before they are written.
 pub const OUTPUT_BYTES: usize = 64 << 10;
+/// Sections of an old file that are looked at; a file with more has none.
+pub const SECTIONS_MAX: usize = 256;
+/// Bytes of the names of sections that are looked at.
+pub const SECTION_NAMES_BYTES_MAX: usize = 64 << 10;
+/// Symbols among which those of sections are.
+pub const SECTION_SYMBOLS_MAX: usize = 512;
+/// Bytes of descriptions of types that are looked at.
+pub const TYPES_BYTES_MAX: u64 = 16 << 20;
+/// Numbers of one kind whose shifts are kept.
+pub const SHIFTS_MAX: usize = 1 << 16;
+/// Records of ascending tables that are kept in order.
+pub const ORDERED_MAX: usize = 1 << 20;

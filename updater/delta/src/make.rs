@@ -7,9 +7,10 @@ use crate::{
     limits::FILE_BYTES_MAX,
     moves::{Copy, Moves},
     references::{Side, Targets},
+    sections::Sections,
     space::{Isa, Space},
 };
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 /// How often copies are looked for again when it is known where references go.
 const ROUNDS: usize = 2;
@@ -29,6 +30,14 @@ pub struct Pair<'a> {
     pub old_space: Space,
     /// Where the whole new file is in memory.
     pub new_space: Space,
+    sections: Arc<Sides>,
+}
+
+/// The sections of both files.
+#[derive(Debug, Default)]
+struct Sides {
+    old: Sections,
+    new: Sections,
 }
 
 impl<'a> Pair<'a> {
@@ -37,7 +46,9 @@ impl<'a> Pair<'a> {
         let (old_space, isa) = Space::of_file(old);
         let (new_space, isa_of_new) = Space::of_file(new);
         let isa = if isa == isa_of_new { isa } else { Isa::None };
-        Self { old, new, start: 0, isa, old_space, new_space }
+        let sections = |mut file| Sections::of(&mut file).unwrap_or_default();
+        let sections = Arc::new(Sides { old: sections(old), new: sections(new) });
+        Self { old, new, start: 0, isa, old_space, new_space, sections }
     }
 
     /// The same with a part of what this pair makes; what lies outside of `new` is cut off. Each part finds what it has
@@ -67,8 +78,9 @@ impl<'a> Pair<'a> {
 
     /// Copies of what is alike when references are told by their targets.
     fn realign(&self, isa: Isa, copies: &[Copy], start: usize) -> Vec<Copy> {
-        let before = Side { space: &self.old_space, length: wide(self.old.len()) };
-        let after = Side { space: &self.new_space, length: self.start + wide(self.new.len()) };
+        let Sides { old, new } = &*self.sections;
+        let before = Side { space: &self.old_space, sections: old, length: wide(self.old.len()) };
+        let after = Side { space: &self.new_space, sections: new, length: self.start + wide(self.new.len()) };
         let (moves, stay) = (Moves::new(copies), Moves::default());
         let was = Targets::new(isa, before, after, &moves).absolute(self.old, 0);
         let is = Targets::new(isa, after, after, &stay).absolute(self.new, start);

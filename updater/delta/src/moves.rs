@@ -44,6 +44,13 @@ impl Moves {
         Self { copies: kept }
     }
 
+    /// Where the byte at `old` is now, if a copy holds it.
+    pub(crate) fn copied(&self, old: usize) -> Option<usize> {
+        let next = self.copies.partition_point(|copy| copy.old <= old);
+        let copy = self.copies.get(next.checked_sub(1)?)?;
+        (old - copy.old < copy.bytes).then(|| copy.new + (old - copy.old))
+    }
+
     /// Where the byte at `old` is now. What was not copied moves with its nearer neighbour.
     pub(crate) fn new_offset(&self, old: usize) -> usize {
         let moved = |copy: &Copy| (copy.new + old).saturating_sub(copy.old);
