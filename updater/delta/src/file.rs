@@ -3,7 +3,7 @@
 use crate::{
     coder::{Coder, Reader},
     content::{Content, Place, Told},
-    limits::{COPIES_MAX, FILE_BYTES_MAX, OUTPUT_BYTES, PIECE_BYTES, SEGMENTS_MAX},
+    limits::{COPIES_MAX, FILE_BYTES_MAX, OUTPUT_BYTES, PIECE_BYTES, SEGMENTS_MAX, TABLES_MAX},
     model::Numbers,
     moves::{Copy, Moves},
     orders::{Orders, Reached},
@@ -11,6 +11,7 @@ use crate::{
     sections::Sections,
     shifts::Known,
     space::{Isa, Segment, Space},
+    tables::{Kind, Table},
     words::{MARGIN, View},
 };
 use std::{fmt, io, ops::Range};
@@ -106,6 +107,7 @@ pub(crate) struct Plan {
     pub(crate) isa: Isa,
     pub(crate) old: Space,
     pub(crate) new: Space,
+    pub(crate) tables: Vec<Table>,
     pub(crate) copies: Vec<Copy>,
 }
 
@@ -126,9 +128,10 @@ pub(crate) fn plan<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, plan
     let isa = Isa::from_code(model.layout.code(coder, plan.isa.code())).ok_or(Failure::Corrupt("code"))?;
     let old = space(coder, &mut model.layout, &plan.old)?;
     let new = space(coder, &mut model.layout, &plan.new)?;
+    let tables = tables(coder, &mut model.layout, ends.old, &plan.tables)?;
     let ends = Ends { old: ends.old, new: start..end };
     let copies = copies(coder, model, &ends, &plan.copies)?;
-    Ok(Plan { start, isa, old, new, copies })
+    Ok(Plan { start, isa, old, new, tables, copies })
 }
 
 fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Copy]) -> Result<Vec<Copy>> {
@@ -154,6 +157,22 @@ fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Copy
         copies.push(Copy { new: at(new)?, old: at(old)?, bytes: at(bytes)? });
     }
     Ok(copies)
+}
+
+fn tables<C: Coder>(coder: &mut C, numbers: &mut Numbers, end: u64, known: &[Table]) -> Result<Vec<Table>> {
+    let count = numbers.code(coder, u64::try_from(known.len()).unwrap_or(0));
+    let count = usize::try_from(count).ok().filter(|count| *count <= TABLES_MAX);
+    let mut tables = Vec::new();
+    for number in 0..count.ok_or(Failure::Corrupt("number of tables"))? {
+        let none = Table { offset: 0, bytes: 0, kind: Kind::Addresses, from: 0 };
+        let Table { offset, bytes, kind, from } = known.get(number).copied().unwrap_or(none);
+        let (offset, bytes) = (numbers.code(coder, offset), numbers.code(coder, bytes));
+        let kind = Kind::from_code(numbers.code(coder, kind.code()));
+        let from = numbers.code(coder, from);
+        let kind = kind.filter(|_| offset + bytes <= end).ok_or(Failure::Corrupt("table"))?;
+        tables.push(Table { offset, bytes, kind, from });
+    }
+    Ok(tables)
 }
 
 fn space<C: Coder>(coder: &mut C, numbers: &mut Numbers, space: &Space) -> Result<Space> {
@@ -374,7 +393,9 @@ pub(crate) fn bytes<C: Coder>(
     (wanted, sink): (Option<&[u8]>, &mut Sink<'_>),
 ) -> Result<()> {
     let moves = Moves::new(&plan.copies);
-    let (sections, none) = (Sections::with_types(old)?, Sections::default());
+    let sections =
+        Sections::of(old)?.and(&plan.tables, &plan.old).ok_or(Failure::Corrupt("place of a table"))?;
+    let (sections, none) = (sections.with_types(old)?, Sections::default());
     let side = |space, sections, length| Side { space, sections, length };
     let end = plan.start + (ends.new.end - ends.new.start);
     let (from, to) = (side(&plan.old, &sections, ends.old), side(&plan.new, &none, end));
@@ -418,8 +439,14 @@ impl fmt::Debug for File<'_> {
 /// has vouched for makes is anything at all, but no more than `bytes` of it.
 pub fn apply(delta: &[u8], files: &mut [File<'_>]) -> Result<()> {
     let (mut reader, mut model) = (Reader::new(delta), Model::new());
-    let empty =
-        Plan { start: 0, isa: Isa::None, old: Space::default(), new: Space::default(), copies: Vec::new() };
+    let empty = Plan {
+        start: 0,
+        isa: Isa::None,
+        old: Space::default(),
+        new: Space::default(),
+        tables: Vec::new(),
+        copies: Vec::new(),
+    };
     for File { old, bytes: new, sink } in files {
         let ends = Ends { old: old.length(), new: 0..*new };
         if ends.old > FILE_BYTES_MAX || *new > FILE_BYTES_MAX {

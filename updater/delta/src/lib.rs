@@ -32,6 +32,7 @@ mod references;
 mod sections;
 mod shifts;
 mod space;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod types;

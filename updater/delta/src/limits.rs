@@ -22,3 +22,5 @@ pub const TYPES_BYTES_MAX: u64 = 16 << 20;
 pub const SHIFTS_MAX: usize = 1 << 16;
 /// Records of ascending tables that are kept in order.
 pub const ORDERED_MAX: usize = 1 << 20;
+/// Tables of one file that are told.
+pub const TABLES_MAX: usize = 16;

@@ -9,6 +9,7 @@ use crate::{
     references::{Side, Targets},
     sections::Sections,
     space::{Isa, Space},
+    tables::{Table, find},
 };
 use std::{ops::Range, sync::Arc};
 
@@ -38,6 +39,7 @@ pub struct Pair<'a> {
 struct Sides {
     old: Sections,
     new: Sections,
+    tables: Vec<Table>,
 }
 
 impl<'a> Pair<'a> {
@@ -46,8 +48,12 @@ impl<'a> Pair<'a> {
         let (old_space, isa) = Space::of_file(old);
         let (new_space, isa_of_new) = Space::of_file(new);
         let isa = if isa == isa_of_new { isa } else { Isa::None };
-        let sections = |mut file| Sections::of(&mut file).unwrap_or_default();
-        let sections = Arc::new(Sides { old: sections(old), new: sections(new) });
+        let sections = |mut file: &[u8], space: &Space| {
+            let (sections, tables) = (Sections::of(&mut file).unwrap_or_default(), find(file, space));
+            sections.clone().and(&tables, space).map_or((sections, Vec::new()), |all| (all, tables))
+        };
+        let (in_old, tables) = sections(old, &old_space);
+        let sections = Arc::new(Sides { old: in_old, new: sections(new, &new_space).0, tables });
         Self { old, new, start: 0, isa, old_space, new_space, sections }
     }
 
@@ -73,12 +79,13 @@ impl<'a> Pair<'a> {
         for _ in 0..if isa == Isa::None { 0 } else { ROUNDS } {
             copies = self.realign(isa, &copies, start);
         }
-        Plan { start: self.start, isa, old, new, copies }
+        let tables = self.sections.tables.clone();
+        Plan { start: self.start, isa, old, new, tables, copies }
     }
 
     /// Copies of what is alike when references are told by their targets.
     fn realign(&self, isa: Isa, copies: &[Copy], start: usize) -> Vec<Copy> {
-        let Sides { old, new } = &*self.sections;
+        let Sides { old, new, .. } = &*self.sections;
         let before = Side { space: &self.old_space, sections: old, length: wide(self.old.len()) };
         let after = Side { space: &self.new_space, sections: new, length: self.start + wide(self.new.len()) };
         let (moves, stay) = (Moves::new(copies), Moves::default());

@@ -8,12 +8,13 @@ use crate::{
     limits::ORDERED_MAX,
     references::Targets,
     sections::{RECORD_BYTES, Range, Sections, What},
-    words::{Field, Form, View},
+    tables::Kind,
+    words::{Field, View},
 };
 use std::io;
 
 /// Records that are read at once.
-const RECORDS: u64 = 2048;
+const RECORDS: usize = 2048;
 /// Ascending pairs of records, of four, in a table that counts as ascending.
 const ASCENDING: usize = 3;
 
@@ -36,8 +37,19 @@ impl Orders {
         let mut left = ORDERED_MAX;
         let mut parts = Vec::new();
         for part in sections.parts() {
-            let is_table = matches!(part.1, What::Relocations { is_code: false, .. });
-            let went = if is_table { table(old, sections, targets, *part, left)? } else { Vec::new() };
+            let record = match part.1 {
+                What::Relocations { is_code: false, .. } => Some((RECORD_BYTES, 16)),
+                What::Numbers { kind: Kind::Addresses | Kind::Distances, .. } => Some((4, 0)),
+                What::Relocations { .. } | What::Numbers { .. } | What::Symbols { .. } | What::Headers => {
+                    None
+                }
+                What::Any | What::Data | What::Sums | What::Types => None,
+            };
+            let Some(record) = record.filter(|(bytes, _)| part.0.bytes / wide(*bytes) <= wide(left)) else {
+                parts.push(Vec::new());
+                continue;
+            };
+            let went = table(old, (sections, targets), *part, record)?;
             left -= went.len();
             parts.push(went);
         }
@@ -45,49 +57,58 @@ impl Orders {
     }
 
     /// Where the record after that one goes, in a section that begins at `from`.
-    pub(crate) fn next(&self, part: usize, reached: Reached, from: u64) -> Option<u64> {
+    pub(crate) fn next(&self, part: usize, reached: Reached, (field, from): (Field, u64)) -> Option<u64> {
         let targets = self.parts.get(part).filter(|targets| !targets.is_empty())?;
-        let least = if reached.part == part && reached.target >= from { reached.target + 1 } else { from };
-        let next = targets.partition_point(|target| u64::from(*target) < least);
-        targets.get(next).map(|target| u64::from(*target))
+        let goes_on = reached.part == part && reached.target >= from;
+        let least = if goes_on { low(reached.target).checked_add(1)? } else { low(from) };
+        let next = u64::from(*targets.get(targets.partition_point(|target| *target < least))?);
+        Some(if field == Field::Number(Kind::Addresses) || from > u64::from(u32::MAX) {
+            next | HIGH
+        } else {
+            next
+        })
     }
 }
 
-/// Where the targets of one table went; nothing if they do not ascend.
+/// The upper half of addresses whose lower half alone is kept.
+const HIGH: u64 = 0xffff_ffff << 32;
+
+fn low(target: u64) -> u32 {
+    u32::try_from(target & 0xffff_ffff).unwrap_or(0)
+}
+
+fn wide(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// Where the targets of one table went, of records of so many bytes with the number at that place; nothing if they do not
+/// ascend.
 fn table(
     old: &mut dyn Old,
-    sections: &Sections,
-    targets: &Targets<'_>,
+    (sections, targets): (&Sections, &Targets<'_>),
     part: (Range, What),
-    left: usize,
+    (bytes, place): (usize, usize),
 ) -> io::Result<Vec<u32>> {
-    let record = u64::try_from(RECORD_BYTES).unwrap_or(1);
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    let records = part.0.bytes.min(old.length().saturating_sub(part.0.offset)) / record;
+    let records = size(part.0.bytes.min(old.length().saturating_sub(part.0.offset))) / bytes;
     let (mut out, mut ascending, mut last) = (Vec::new(), 0, 0);
-    if size(records) > left {
-        return Ok(out);
-    }
     let mut buffer = Vec::new();
-    for first in (0..records).step_by(size(RECORDS)) {
+    for first in (0..records).step_by(RECORDS) {
         let count = (records - first).min(RECORDS);
-        let start = part.0.offset + first * record;
-        buffer.resize(size(count * record), 0);
-        old.read_at(start, &mut buffer)?;
-        let view = View { bytes: &buffer, start: size(start) };
-        for number in 0..size(count) {
-            let word = sections.word(&view, size(start) + number * RECORD_BYTES + 16, part);
-            let Some(word) =
-                word.filter(|word| matches!(word.form, Form::Field { field: Field::Addend, .. }))
-            else {
-                continue;
-            };
-            ascending += usize::from(word.target > last);
-            last = word.target;
-            out.extend(targets.by_copy(word.target).and_then(|target| u32::try_from(target).ok()));
+        let start = size(part.0.offset) + first * bytes;
+        buffer.resize(count * bytes, 0);
+        old.read_at(wide(start), &mut buffer)?;
+        let view = View { bytes: &buffer, start };
+        for at in (start..start + count * bytes).step_by(bytes) {
+            let word = sections.word(&view, at + place, part);
+            if let Some(word) = word {
+                ascending += usize::from(word.target > last);
+                last = word.target;
+                out.extend(targets.by_copy(word.target).map(low));
+            }
         }
     }
-    if ascending * 4 < size(records) * ASCENDING {
+    if ascending * 4 < records * ASCENDING {
         return Ok(Vec::new());
     }
     out.sort_unstable();

@@ -6,6 +6,7 @@ use crate::{
     sections::Sections,
     shifts::Known,
     space::{Isa, Space},
+    tables::Kind,
     words::{Field, Finder, Form, View, Word},
 };
 
@@ -71,8 +72,8 @@ impl Guess {
 
     /// What a table has reached when the word is this.
     pub(crate) fn follow(&self, reached: &mut Reached, bytes: u64) {
-        if let (Some(InTable { part, .. }), Form::Field { field: Field::Addend, .. }) =
-            (self.in_table, self.form())
+        if let (Some(InTable { part, .. }), Form::Field { field, .. }) = (self.in_table, self.form())
+            && field.is_ordered()
         {
             *reached = Reached { part, target: self.form().target(bytes, self.origin, 0) };
         }
@@ -208,13 +209,15 @@ impl<'a> References<'a> {
             let predicted = word.form.place(word.bytes, origin, self.target(word.target, 0)?);
             return Some(self.guessed(Guess { origin, predicted, ..plain }));
         };
-        let origin = self.targets.by_copies(from)?;
+        let is_absolute = field == Field::Number(Kind::Addresses);
+        let origin = if is_absolute { 0 } else { self.targets.by_copies(from)? };
         let part = self.targets.finder.sections.part(u64::try_from(old).ok()?)?;
-        let column = u64::try_from(part << 3 | field.number()).ok()? << 40 ^ from;
+        let column = u64::try_from(part << 4 | field.number()).ok()? << 40 ^ from;
         let column = spread(column + 1, COLUMN_BITS);
         let state = self.columns[column];
         let by_pair = self.target(word.target, state.drift)?;
-        let by_order = if field == Field::Addend { self.orders.next(part, reached, origin) } else { None };
+        let by_order =
+            if field.is_ordered() { self.orders.next(part, reached, (field, origin)) } else { None };
         let opinions = Opinions { by_pair, by_order };
         let target = by_order.filter(|_| state.by_order > 0).unwrap_or(by_pair);
         let sure = by_order.is_none_or(|by_order| by_order == by_pair);

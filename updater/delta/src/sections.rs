@@ -9,6 +9,8 @@ use crate::{
     file::Old,
     limits::{SECTION_NAMES_BYTES_MAX, SECTION_SYMBOLS_MAX, SECTIONS_MAX},
     shifts::Shift,
+    space::Space,
+    tables::{Kind, Table},
     types::Types,
     words::{Field, Form, View, Word},
 };
@@ -47,6 +49,8 @@ pub(crate) enum What {
     Symbols { names: Range },
     /// Headers of sections.
     Headers,
+    /// Numbers of one kind, counted from an address.
+    Numbers { kind: Kind, from: u64 },
 }
 
 /// Bytes of the file.
@@ -139,14 +143,28 @@ impl Sections {
         Ok(this)
     }
 
-    /// The same, with which words of its descriptions of types are what.
-    pub(crate) fn with_types(old: &mut dyn Old) -> io::Result<Self> {
-        let mut this = Self::of(old)?;
-        let types = this.parts.iter().find(|(_, what)| *what == What::Types);
-        if let Some((Range { offset, bytes }, _)) = types {
-            this.types = Types::read(old, *offset, *bytes)?;
+    /// The same, with tables that are told. None of them may overlap another or a section that matters.
+    pub(crate) fn and(mut self, tables: &[Table], space: &Space) -> Option<Self> {
+        for Table { offset, bytes, kind, from } in tables {
+            let from = if *kind == Kind::Addresses { 0 } else { space.address(*from)? };
+            let range = Range { offset: *offset, bytes: *bytes };
+            self.parts.push((range, What::Numbers { kind: *kind, from }));
         }
-        Ok(this)
+        self.parts.sort_by_key(|(range, _)| range.offset);
+        let is_apart = |pair: &[(Range, What)]| {
+            let [(before, _), (after, _)] = pair else { return true };
+            before.offset.checked_add(before.bytes).is_some_and(|end| end <= after.offset)
+        };
+        (tables.is_empty() || self.parts.windows(2).all(is_apart)).then_some(self)
+    }
+
+    /// The same, with which words of its descriptions of types are what.
+    pub(crate) fn with_types(mut self, old: &mut dyn Old) -> io::Result<Self> {
+        let types = self.parts.iter().find(|(_, what)| *what == What::Types);
+        if let Some((Range { offset, bytes }, _)) = types {
+            self.types = Types::read(old, *offset, *bytes)?;
+        }
+        Ok(self)
     }
 
     /// The parts of the file.
@@ -204,6 +222,12 @@ impl Sections {
                     16 => length(view.long(at)?, section()?.offset.checked_add(view.long(at - 8)?)?),
                     _ => None,
                 }
+            }
+            What::Numbers { kind, from } => {
+                let is_begin = place.is_multiple_of(kind.bytes());
+                let bits = if kind == Kind::Entries { view.three(at)? } else { view.word(at)?.into() };
+                let form = Form::Field { field: Field::Number(kind), from, behind: 0 };
+                is_begin.then(|| Word { form, bytes: bits, target: form.target(bits, from, 0) })
             }
             What::Headers => match place % SECTION_BYTES {
                 24 => field(Field::Value, view.long(at)?, Range { offset: 0, bytes: u64::MAX }, 0),

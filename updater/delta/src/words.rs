@@ -16,6 +16,7 @@ use crate::{
     sections::{Sections, What},
     shifts::Shift,
     space::{Isa, Space},
+    tables::Kind,
 };
 
 /// Offsets shorter than this are taken for plain numbers.
@@ -69,6 +70,8 @@ pub(crate) enum Field {
     Value,
     /// How long a symbol or a section is.
     Length,
+    /// Of a table that was told.
+    Number(Kind),
 }
 
 impl Field {
@@ -81,6 +84,9 @@ impl Field {
             Self::Name => 3,
             Self::Value => 4,
             Self::Length => 5,
+            Self::Number(Kind::Addresses) => 6,
+            Self::Number(Kind::Distances) => 7,
+            Self::Number(Kind::Entries) => 8,
         }
     }
 
@@ -88,6 +94,7 @@ impl Field {
         match self {
             Self::Symbol | Self::Name => 4,
             Self::Place | Self::Addend | Self::Value | Self::Length => 8,
+            Self::Number(kind) => kind.bytes(),
         }
     }
 
@@ -95,7 +102,23 @@ impl Field {
     pub(crate) const fn unit(self) -> u64 {
         match self {
             Self::Symbol => 24,
-            Self::Place | Self::Addend | Self::Name | Self::Value | Self::Length => 1,
+            Self::Number(Kind::Entries) => 4,
+            Self::Place | Self::Addend | Self::Name | Self::Value | Self::Length | Self::Number(_) => 1,
+        }
+    }
+
+    /// Whether numbers may ascend in a table: what is next is then told by where all of them went.
+    pub(crate) const fn is_ordered(self) -> bool {
+        matches!(self, Self::Addend | Self::Number(Kind::Addresses | Kind::Distances))
+    }
+
+    /// The number in the bytes of a word, and the other way.
+    fn number_of(self, word: u64) -> u64 {
+        match self {
+            Self::Number(Kind::Entries) => (word & 0xff_ffff).swap_bytes() >> 40,
+            Self::Number(Kind::Addresses) => extend(word, 32),
+            Self::Symbol | Self::Name | Self::Number(Kind::Distances) => word & 0xffff_ffff,
+            Self::Place | Self::Addend | Self::Value | Self::Length => word,
         }
     }
 }
@@ -127,7 +150,7 @@ impl Form {
             Self::Page => 6,
             Self::InPage(_) => 7,
             Self::Field { field, .. } => 8 + field.number(),
-            Self::Shift(shift) => 14 + shift.number(),
+            Self::Shift(shift) => 17 + shift.number(),
         }
     }
 
@@ -148,7 +171,7 @@ impl Form {
             Self::InPage(scale) => word & !0x003f_fc00 | (target & 0xfff) >> scale << 10 & 0x003f_fc00,
             Self::Field { field, behind, .. } => {
                 let number = target.wrapping_sub(behind).wrapping_sub(address) / field.unit();
-                if self.bytes() == 4 { low(number) } else { number }
+                if field == Field::Number(Kind::Addresses) { low(number) } else { field.number_of(number) }
             }
             Self::Shift(_) => word,
         }
@@ -168,7 +191,7 @@ impl Form {
             }
             Self::InPage(scale) => old & !0xfff | (word >> 10 & 0xfff) << scale & 0xfff,
             Self::Field { field, behind, .. } => {
-                address.wrapping_add(word.wrapping_mul(field.unit())).wrapping_add(behind)
+                address.wrapping_add(field.number_of(word).wrapping_mul(field.unit())).wrapping_add(behind)
             }
             Self::Shift(_) => old,
         }
@@ -214,6 +237,11 @@ impl View<'_> {
     pub(crate) fn long(&self, at: usize) -> Option<u64> {
         let bytes = self.bytes.get(at.checked_sub(self.start)?..)?;
         bytes.first_chunk().copied().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn three(&self, at: usize) -> Option<u64> {
+        let bytes: &[u8; 3] = self.bytes.get(at.checked_sub(self.start)?..)?.first_chunk()?;
+        Some(bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))
     }
 
     fn before(&self, at: usize, back: usize) -> u8 {
