@@ -39,7 +39,9 @@ impl Orders {
         for part in sections.parts() {
             let record = match part.1 {
                 What::Relocations { is_code: false, .. } => Some((RECORD_BYTES, 16)),
-                What::Numbers { kind: Kind::Addresses | Kind::Distances, .. } => Some((4, 0)),
+                What::Numbers { kind: Kind::Addresses | Kind::Distances | Kind::Inverted, .. } => {
+                    Some((4, 0))
+                }
                 What::Relocations { .. } | What::Numbers { .. } | What::Symbols { .. } | What::Headers => {
                     None
                 }

@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Addresses,
     /// 32 bits: bytes from a place on, mostly ascending.
     Distances,
+    /// The same with every bit inverted.
+    Inverted,
     /// 24 bits, the highest first: numbers of entries of a table, of four bytes each.
     Entries,
 }
@@ -30,7 +32,8 @@ impl Kind {
         match self {
             Self::Addresses => 0,
             Self::Distances => 1,
-            Self::Entries => 2,
+            Self::Inverted => 2,
+            Self::Entries => 3,
         }
     }
 
@@ -39,7 +42,8 @@ impl Kind {
         match code {
             0 => Some(Self::Addresses),
             1 => Some(Self::Distances),
-            2 => Some(Self::Entries),
+            2 => Some(Self::Inverted),
+            3 => Some(Self::Entries),
             _ => None,
         }
     }
@@ -47,7 +51,7 @@ impl Kind {
     /// Bytes of a number.
     pub(crate) const fn bytes(self) -> usize {
         match self {
-            Self::Addresses | Self::Distances => 4,
+            Self::Addresses | Self::Distances | Self::Inverted => 4,
             Self::Entries => 3,
         }
     }
@@ -124,8 +128,11 @@ fn symbols(file: &[u8], (offset, address): (u64, u64)) -> Option<Vec<Table>> {
         .find(|at| number(file, *at, 8).is_none_or(|long| long == address))
         .filter(|base| number(file, *base, 8) == Some(address))?;
     let count = (base - places) / 4;
-    let distances =
-        Table { offset: wide(places), bytes: wide(base - places), kind: Kind::Distances, from: offset };
+    // Where numbers of processors' own data are absolute, all others are below 0: -1 - distance.
+    let is_inverted = |at: &usize| number(file, *at, 4) > Some(u64::from(u32::MAX >> 1));
+    let inverted = (places..base).step_by(4).filter(is_inverted).count();
+    let kind = if inverted > count / 2 { Kind::Inverted } else { Kind::Distances };
+    let distances = Table { offset: wide(places), bytes: wide(base - places), kind, from: offset };
     let entries =
         Table { offset: wide(base + 8), bytes: wide(3 * count), kind: Kind::Entries, from: distances.offset };
     Some(vec![distances, entries])

@@ -86,7 +86,8 @@ impl Field {
             Self::Length => 5,
             Self::Number(Kind::Addresses) => 6,
             Self::Number(Kind::Distances) => 7,
-            Self::Number(Kind::Entries) => 8,
+            Self::Number(Kind::Inverted) => 8,
+            Self::Number(Kind::Entries) => 9,
         }
     }
 
@@ -109,7 +110,7 @@ impl Field {
 
     /// Whether numbers may ascend in a table: what is next is then told by where all of them went.
     pub(crate) const fn is_ordered(self) -> bool {
-        matches!(self, Self::Addend | Self::Number(Kind::Addresses | Kind::Distances))
+        matches!(self, Self::Addend | Self::Number(Kind::Addresses | Kind::Distances | Kind::Inverted))
     }
 
     /// The number in the bytes of a word, and the other way.
@@ -117,6 +118,7 @@ impl Field {
         match self {
             Self::Number(Kind::Entries) => (word & 0xff_ffff).swap_bytes() >> 40,
             Self::Number(Kind::Addresses) => extend(word, 32),
+            Self::Number(Kind::Inverted) => !word & 0xffff_ffff,
             Self::Symbol | Self::Name | Self::Number(Kind::Distances) => word & 0xffff_ffff,
             Self::Place | Self::Addend | Self::Value | Self::Length => word,
         }
@@ -150,7 +152,7 @@ impl Form {
             Self::Page => 6,
             Self::InPage(_) => 7,
             Self::Field { field, .. } => 8 + field.number(),
-            Self::Shift(shift) => 17 + shift.number(),
+            Self::Shift(shift) => 18 + shift.number(),
         }
     }
 
