@@ -5,7 +5,7 @@ use crate::{
     content::{Content, Place, Told},
     limits::{COPIES_MAX, FILE_BYTES_MAX, OUTPUT_BYTES, PIECE_BYTES, SEGMENTS_MAX, TABLES_MAX},
     model::Numbers,
-    moves::{Copy, Moves},
+    moves::{Copy, Moves, Packed},
     orders::{Orders, Reached},
     references::{Guess, References, Side, Targets},
     sections::Sections,
@@ -108,7 +108,7 @@ pub(crate) struct Plan {
     pub(crate) old: Space,
     pub(crate) new: Space,
     pub(crate) tables: Vec<Table>,
-    pub(crate) copies: Vec<Copy>,
+    pub(crate) copies: Vec<Packed>,
 }
 
 /// Where the old file ends, and what of the new one has to be made.
@@ -134,15 +134,16 @@ pub(crate) fn plan<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, plan
     Ok(Plan { start, isa, old, new, tables, copies })
 }
 
-fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Copy]) -> Result<Vec<Copy>> {
+fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Packed]) -> Result<Vec<Packed>> {
     let count = model.layout.code(coder, u64::try_from(known.len()).unwrap_or(0));
     let count = usize::try_from(count).ok().filter(|count| *count <= COPIES_MAX);
     let count = count.ok_or(Failure::Corrupt("number of copies"))?;
-    let mut copies = Vec::new();
+    let mut copies = Vec::with_capacity(count);
     let (mut at_new, mut at_old) = (ends.new.start, 0_u64);
     for number in 0..count {
         let known = known
             .get(number)
+            .map(|copy| Copy::from(*copy))
             .map(|copy| [copy.new, copy.old, copy.bytes].map(|at| u64::try_from(at).unwrap_or(0)));
         let [to, from, bytes] = known.unwrap_or([at_new, at_old, 1]);
         let new = at_new + model.gaps.code(coder, to.saturating_sub(at_new));
@@ -154,7 +155,7 @@ fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Copy
             return Err(Failure::Corrupt("length of a copy"));
         }
         let at = |at: u64| usize::try_from(at).ok().ok_or(Failure::Corrupt("size"));
-        copies.push(Copy { new: at(new)?, old: at(old)?, bytes: at(bytes)? });
+        copies.push(Copy { new: at(new)?, old: at(old)?, bytes: at(bytes)? }.into());
     }
     Ok(copies)
 }
@@ -366,8 +367,9 @@ impl<C: Coder> Run<'_, C> {
 
     fn all(mut self, old: &mut dyn Old, plan: &Plan, end: usize) -> Result<()> {
         for copy in &plan.copies {
+            let copy = Copy::from(*copy);
             self.insert(copy.new - self.output.at)?;
-            self.copy(old, copy)?;
+            self.copy(old, &copy)?;
         }
         self.insert(end - self.output.at)?;
         self.output.flush()

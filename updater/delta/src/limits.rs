@@ -1,7 +1,7 @@
 //! What a delta may demand of its reader.
 
 /// Bytes of one file, old or new, at most.
-pub const FILE_BYTES_MAX: u64 = 1 << 32;
+pub const FILE_BYTES_MAX: u64 = (1 << 32) - 1;
 /// Copies in one file at most.
 pub const COPIES_MAX: usize = 1 << 18;
 /// Segments of an address space at most.

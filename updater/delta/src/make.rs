@@ -5,7 +5,7 @@ use crate::{
     coder::Writer,
     file::{self, Ends, Failure, Model, Plan},
     limits::FILE_BYTES_MAX,
-    moves::{Copy, Moves},
+    moves::{Copy, Moves, Packed},
     references::{Side, Targets},
     sections::Sections,
     space::{Isa, Space},
@@ -75,7 +75,7 @@ impl<'a> Pair<'a> {
         let (old, new) = (self.old_space.clone(), self.new_space.clone());
         let isa = if self.old.is_empty() { Isa::None } else { self.isa };
         let start = usize::try_from(self.start).unwrap_or(0);
-        let mut copies = shifted(align(self.old, self.new), start);
+        let mut copies = shifted(&align(self.old, self.new), start);
         for _ in 0..if isa == Isa::None { 0 } else { ROUNDS } {
             copies = self.realign(isa, &copies, start);
         }
@@ -84,23 +84,20 @@ impl<'a> Pair<'a> {
     }
 
     /// Copies of what is alike when references are told by their targets.
-    fn realign(&self, isa: Isa, copies: &[Copy], start: usize) -> Vec<Copy> {
+    fn realign(&self, isa: Isa, copies: &[Packed], start: usize) -> Vec<Packed> {
         let Sides { old, new, .. } = &*self.sections;
         let before = Side { space: &self.old_space, sections: old, length: wide(self.old.len()) };
         let after = Side { space: &self.new_space, sections: new, length: self.start + wide(self.new.len()) };
         let (moves, stay) = (Moves::new(copies), Moves::default());
         let was = Targets::new(isa, before, after, &moves).absolute(self.old, 0);
         let is = Targets::new(isa, after, after, &stay).absolute(self.new, start);
-        shifted(align(&was, &is), start)
+        shifted(&align(&was, &is), start)
     }
 }
 
 /// Copies by their places in the new file, not in the part.
-fn shifted(mut copies: Vec<Copy>, start: usize) -> Vec<Copy> {
-    for copy in &mut copies {
-        copy.new += start;
-    }
-    copies
+fn shifted(copies: &[Copy], start: usize) -> Vec<Packed> {
+    copies.iter().map(|copy| Copy { new: copy.new + start, ..*copy }.into()).collect()
 }
 
 fn wide(bytes: usize) -> u64 {

@@ -93,7 +93,7 @@ fn table(
 ) -> io::Result<Vec<u32>> {
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let records = size(part.0.bytes.min(old.length().saturating_sub(part.0.offset))) / bytes;
-    let (mut out, mut ascending, mut last) = (Vec::new(), 0, 0);
+    let (mut out, mut ascending, mut last) = (Vec::with_capacity(records), 0, 0);
     let mut buffer = Vec::new();
     for first in (0..records).step_by(RECORDS) {
         let count = (records - first).min(RECORDS);
