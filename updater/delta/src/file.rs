@@ -437,8 +437,8 @@ impl fmt::Debug for File<'_> {
     }
 }
 
-/// Makes the new files of a stream. Uses some 36 MB, and 50 bytes for each copy of one file. What a stream that nobody
-/// has vouched for makes is anything at all, but no more than `bytes` of it.
+/// Makes the new files of a stream, in no more memory than [`APPLY_BYTES`](crate::limits::APPLY_BYTES). What a stream that
+/// nobody has vouched for makes is anything at all, but no more than `bytes` of it.
 pub fn apply(delta: &[u8], files: &mut [File<'_>]) -> Result<()> {
     let (mut reader, mut model) = (Reader::new(delta), Model::new());
     let empty = Plan {
