@@ -37,6 +37,8 @@ const BEHIND: u64 = 4;
 pub(crate) enum What {
     /// Code and data that may refer to anything.
     Any,
+    /// Data that may refer to anything.
+    Plain,
     /// Bytes without references.
     Data,
     /// Numbers that become what they became elsewhere.
@@ -72,6 +74,8 @@ pub(crate) struct Sections {
     /// Whether what lies in no section is of no interest.
     is_relocatable: bool,
     parts: Vec<(Range, What)>,
+    /// Tables that no header tells of.
+    told: Vec<(Range, What)>,
     /// Sections by their numbers.
     numbered: Vec<Range>,
     /// The sections that the first symbols stand for; 0 for none.
@@ -121,13 +125,15 @@ impl Sections {
         let mut this = Self {
             is_relocatable,
             parts: Vec::new(),
+            told: Vec::new(),
             numbered,
             of_symbols: Vec::new(),
             types: Types::default(),
         };
         for (header, range) in headers.iter().zip(&this.numbered) {
-            let what = what(header, &headers, &this.numbered, &names);
-            let is_known = is_relocatable || what == What::Types;
+            let what = what(header, &headers, (&this.numbered, is_relocatable), &names);
+            let is_known =
+                is_relocatable || matches!(what, What::Types | What::Sums | What::Data | What::Plain);
             if is_known && number(header, 4, 4) != NO_BITS && range.bytes > 0 {
                 this.parts.push((*range, what));
             }
@@ -143,19 +149,15 @@ impl Sections {
         Ok(this)
     }
 
-    /// The same, with tables that are told. None of them may overlap another or a section that matters.
+    /// The same, with tables that are told; what they hold counts before what sections do.
     pub(crate) fn and(mut self, tables: &[Table], space: &Space) -> Option<Self> {
         for Table { offset, bytes, kind, from } in tables {
             let from = if *kind == Kind::Addresses { 0 } else { space.address(*from)? };
             let range = Range { offset: *offset, bytes: *bytes };
-            self.parts.push((range, What::Numbers { kind: *kind, from }));
+            self.told.push((range, What::Numbers { kind: *kind, from }));
         }
-        self.parts.sort_by_key(|(range, _)| range.offset);
-        let is_apart = |pair: &[(Range, What)]| {
-            let [(before, _), (after, _)] = pair else { return true };
-            before.offset.checked_add(before.bytes).is_some_and(|end| end <= after.offset)
-        };
-        (tables.is_empty() || self.parts.windows(2).all(is_apart)).then_some(self)
+        self.told.sort_by_key(|(range, _)| range.offset);
+        Some(self)
     }
 
     /// The same, with which words of its descriptions of types are what.
@@ -167,21 +169,24 @@ impl Sections {
         Ok(self)
     }
 
-    /// The parts of the file.
-    pub(crate) fn parts(&self) -> &[(Range, What)] {
-        &self.parts
+    /// The parts of the file: tables that were told, then sections.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &(Range, What)> {
+        self.told.iter().chain(&self.parts)
     }
 
     /// The number of the part that holds a byte.
     pub(crate) fn part(&self, at: u64) -> Option<usize> {
-        let next = self.parts.partition_point(|(range, _)| range.offset <= at);
-        next.checked_sub(1).filter(|last| self.parts.get(*last).is_some_and(|(range, _)| range.holds(at)))
+        let told = within(&self.told, at);
+        told.or_else(|| within(&self.parts, at).map(|part| self.told.len() + part))
     }
 
     /// The part that holds a byte.
     pub(crate) fn at(&self, at: u64) -> (Range, What) {
         let elsewhere = if self.is_relocatable { What::Data } else { What::Any };
-        let part = self.part(at).and_then(|part| self.parts.get(part));
+        let part = match within(&self.told, at) {
+            Some(part) => self.told.get(part),
+            None => within(&self.parts, at).and_then(|part| self.parts.get(part)),
+        };
         part.copied().unwrap_or((Range { offset: 0, bytes: 0 }, elsewhere))
     }
 
@@ -189,7 +194,7 @@ impl Sections {
     pub(crate) fn word(&self, view: &View<'_>, at: usize, (range, what): (Range, What)) -> Option<Word> {
         let place = at.checked_sub(index(range.offset))?;
         match what {
-            What::Any | What::Data => None,
+            What::Any | What::Plain | What::Data => None,
             What::Sums => {
                 let bits = u64::from(view.word(at).filter(|_| place.is_multiple_of(4))?);
                 Some(Word { form: Form::Shift(Shift::Sum), bytes: bits, target: 0 })
@@ -238,6 +243,12 @@ impl Sections {
     }
 }
 
+/// The part that holds a byte, of parts by their offsets.
+fn within(parts: &[(Range, What)], at: u64) -> Option<usize> {
+    let next = parts.partition_point(|(range, _)| range.offset <= at);
+    next.checked_sub(1).filter(|last| parts.get(*last).is_some_and(|(range, _)| range.holds(at)))
+}
+
 /// A number from the beginning of a section: what it names lies `behind` bytes further on.
 fn field(field: Field, bits: u64, section: Range, behind: u64) -> Option<Word> {
     let from = section.offset;
@@ -258,7 +269,12 @@ fn section_of(symbol: &[u8]) -> usize {
     if is_section { index(number(symbol, 6, 2)) } else { 0 }
 }
 
-fn what(header: &[u8], headers: &[&[u8]], numbered: &[Range], names: &[u8]) -> What {
+fn what(
+    header: &[u8],
+    headers: &[&[u8]],
+    (numbered, is_relocatable): (&[Range], bool),
+    names: &[u8],
+) -> What {
     let link = |at| numbered.get(index(number(header, at, 4))).copied().unwrap_or_default();
     let is_code = |header: &[u8]| number(header, 8, 8) & IS_CODE != 0;
     let name = names.get(index(number(header, 0, 4))..).unwrap_or_default();
@@ -272,6 +288,7 @@ fn what(header: &[u8], headers: &[&[u8]], numbered: &[Range], names: &[u8]) -> W
         _ if name.starts_with(b".BTF\0") => What::Types,
         _ if name.starts_with(b"__version") || name.starts_with(b"__kcrctab") => What::Sums,
         _ if is_code(header) => What::Any,
-        _ => What::Data,
+        _ if is_relocatable || name.starts_with(b".orc_unwind\0") => What::Data,
+        _ => What::Plain,
     }
 }

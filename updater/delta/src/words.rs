@@ -268,7 +268,7 @@ impl Finder<'_> {
             return None;
         }
         let part = self.sections.at(u64::try_from(at).ok()?);
-        if part.1 != What::Any {
+        if !matches!(part.1, What::Any | What::Plain) {
             return self.sections.word(view, at, part);
         }
         let word = view.word(at)?;
@@ -276,7 +276,7 @@ impl Finder<'_> {
             return None;
         }
         let address = u64::try_from(at).ok().and_then(|at| self.space.address(at));
-        let code = match (self.isa, address) {
+        let code = match (self.isa, address.filter(|_| part.1 == What::Any)) {
             (Isa::X86_64, Some(address)) => self.x86(view, at, (word, address)),
             (Isa::Aarch64, Some(address)) => self.arm(view, at, (word, address)),
             (Isa::None | Isa::X86_64 | Isa::Aarch64, _) => None,
