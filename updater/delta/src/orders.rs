@@ -45,7 +45,7 @@ impl Orders {
                 What::Relocations { .. } | What::Numbers { .. } | What::Symbols { .. } | What::Headers => {
                     None
                 }
-                What::Any | What::Plain | What::Data | What::Sums | What::Types => None,
+                What::Any | What::Plain | What::Alternatives | What::Data | What::Sums | What::Types => None,
             };
             let Some(record) = record.filter(|(bytes, _)| part.0.bytes / wide(*bytes) <= wide(left)) else {
                 parts.push(Vec::new());
@@ -102,7 +102,7 @@ fn table(
         old.read_at(wide(start), &mut buffer)?;
         let view = View { bytes: &buffer, start };
         for at in (start..start + count * bytes).step_by(bytes) {
-            let word = sections.word(&view, at + place, part);
+            let word = sections.word(&view, at + place, None, part);
             if let Some(word) = word {
                 ascending += usize::from(word.target > last);
                 last = word.target;

@@ -188,8 +188,15 @@ impl<'a> References<'a> {
         reached: Reached,
     ) -> Option<Guess> {
         let word = self.targets.finder.word(view, old)?;
-        let region = u64::try_from(old >> REGION_BYTES).ok()? << 5 | u64::try_from(word.form.class()).ok()?;
-        let region = spread(region + 1, REGION_BITS);
+        let class = u64::try_from(word.form.class()).ok()?;
+        let region = match word.form {
+            // What stands before tells more of code than where it is.
+            Form::Short if old % 4 != 0 => {
+                u64::from(view.before(old, 1)) << 8 | u64::from(view.before(old, 2)) | 1 << 40
+            }
+            _ => u64::try_from(old >> REGION_BYTES).ok()?,
+        };
+        let region = spread((region << 5 | class) + 1, REGION_BITS);
         let plain = Guess {
             word,
             region,

@@ -39,6 +39,8 @@ pub(crate) enum What {
     Any,
     /// Data that may refer to anything.
     Plain,
+    /// Records of the kernel's alternative instructions: two offsets in 14 bytes.
+    Alternatives,
     /// Bytes without references.
     Data,
     /// Numbers that become what they became elsewhere.
@@ -132,8 +134,11 @@ impl Sections {
         };
         for (header, range) in headers.iter().zip(&this.numbered) {
             let what = what(header, &headers, (&this.numbered, is_relocatable), &names);
-            let is_known =
-                is_relocatable || matches!(what, What::Types | What::Sums | What::Data | What::Plain);
+            let is_known = is_relocatable
+                || !matches!(
+                    what,
+                    What::Any | What::Relocations { .. } | What::Symbols { .. } | What::Headers
+                );
             if is_known && number(header, 4, 4) != NO_BITS && range.bytes > 0 {
                 this.parts.push((*range, what));
             }
@@ -191,10 +196,21 @@ impl Sections {
     }
 
     /// The number in a table, or the word of a description, that begins at `at` in that part.
-    pub(crate) fn word(&self, view: &View<'_>, at: usize, (range, what): (Range, What)) -> Option<Word> {
+    pub(crate) fn word(
+        &self,
+        view: &View<'_>,
+        at: usize,
+        address: Option<u64>,
+        (range, what): (Range, What),
+    ) -> Option<Word> {
         let place = at.checked_sub(index(range.offset))?;
         match what {
             What::Any | What::Plain | What::Data => None,
+            What::Alternatives => {
+                let bits = u64::from(view.word(at).filter(|_| matches!(place % 14, 0 | 4))?);
+                let form = Form::Offset;
+                Some(Word { form, bytes: bits, target: form.target(bits, address?, 0) })
+            }
             What::Sums => {
                 let bits = u64::from(view.word(at).filter(|_| place.is_multiple_of(4))?);
                 Some(Word { form: Form::Shift(Shift::Sum), bytes: bits, target: 0 })
@@ -289,6 +305,7 @@ fn what(
         _ if name.starts_with(b"__version") || name.starts_with(b"__kcrctab") => What::Sums,
         _ if is_code(header) => What::Any,
         _ if is_relocatable || name.starts_with(b".orc_unwind\0") => What::Data,
+        _ if name.starts_with(b".altinstructions\0") => What::Alternatives,
         _ => What::Plain,
     }
 }

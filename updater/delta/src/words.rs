@@ -246,7 +246,7 @@ impl View<'_> {
         Some(bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))
     }
 
-    fn before(&self, at: usize, back: usize) -> u8 {
+    pub(crate) fn before(&self, at: usize, back: usize) -> u8 {
         at.checked_sub(back).map_or(0, |at| self.byte(at))
     }
 }
@@ -267,15 +267,15 @@ impl Finder<'_> {
         if self.isa == Isa::None {
             return None;
         }
+        let address = u64::try_from(at).ok().and_then(|at| self.space.address(at));
         let part = self.sections.at(u64::try_from(at).ok()?);
         if !matches!(part.1, What::Any | What::Plain) {
-            return self.sections.word(view, at, part);
+            return self.sections.word(view, at, address, part);
         }
         let word = view.word(at)?;
         if word == 0 {
             return None;
         }
-        let address = u64::try_from(at).ok().and_then(|at| self.space.address(at));
         let code = match (self.isa, address.filter(|_| part.1 == What::Any)) {
             (Isa::X86_64, Some(address)) => self.x86(view, at, (word, address)),
             (Isa::Aarch64, Some(address)) => self.arm(view, at, (word, address)),
