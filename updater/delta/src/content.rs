@@ -11,10 +11,12 @@ const CONTEXTS: usize = 7;
 /// Base-2 logarithm of the slots for each of them.
 const CONTEXT_BITS: u32 = 20;
 const BYTE_SETS: usize = 1024;
-const HISTORY_BITS: u32 = 17;
+/// Base-2 logarithm of the classes of places.
+const CLASS_BITS: u32 = 10;
+const HISTORY_BITS: u32 = CLASS_BITS + 8;
 const PAIR_BITS: u32 = 17;
-const PLACE_BITS: u32 = 13;
-const HIT_SETS: usize = 2048;
+const PLACE_BITS: u32 = CLASS_BITS + 6;
+const HIT_SETS: usize = 1 << (CLASS_BITS + 4);
 const RUN_LENGTHS: usize = 256;
 
 /// What is known about a byte before it is coded.
@@ -86,11 +88,12 @@ impl Content {
 
     /// Whether a byte is as predicted.
     pub(crate) fn hit(&mut self, coder: &mut impl Coder, place: &Place, is: bool) -> bool {
-        let (class, history) = (place.class & 127, usize::try_from(place.history & 1023).unwrap_or(0));
+        let (class, history) =
+            (place.class & ((1 << CLASS_BITS) - 1), usize::try_from(place.history & 255).unwrap_or(0));
         let pair = (place.recent & 0xff) << 8 | u64::from(place.predicted);
         let indices = (
-            class << 10 | history,
-            spread(pair | wide(class) << 16 | u64::from(place.history & 1) << 24, PAIR_BITS),
+            class << 8 | history,
+            spread(pair | wide(class) << 16 | u64::from(place.history & 1) << 32, PAIR_BITS),
             class << 6 | (history & 15) << 2 | place.at & 3,
         );
         let slots = [self.history[indices.0], self.pair[indices.1], self.place[indices.2]];

@@ -3,11 +3,15 @@
 use crate::{
     coder::{Coder, Reader},
     content::{Content, Place, Told},
-    limits::{COPIES_MAX, FILE_BYTES_MAX, OUTPUT_BYTES, PIECE_BYTES, SEGMENTS_MAX},
+    limits::{COPIES_MAX, FILE_BYTES_MAX, OUTPUT_BYTES, PIECE_BYTES, SEGMENTS_MAX, TABLES_MAX},
     model::Numbers,
-    moves::{Copy, Moves},
+    moves::{Copy, Moves, Packed},
+    orders::{Orders, Reached},
     references::{Guess, References, Side, Targets},
+    sections::Sections,
+    shifts::Known,
     space::{Isa, Segment, Space},
+    tables::{Kind, Table},
     words::{MARGIN, View},
 };
 use std::{fmt, io, ops::Range};
@@ -78,6 +82,7 @@ pub(crate) struct Model {
     jumps: Numbers,
     lengths: Numbers,
     layout: Numbers,
+    known: Known,
 }
 
 impl Model {
@@ -89,6 +94,7 @@ impl Model {
             jumps: numbers(),
             lengths: numbers(),
             layout: numbers(),
+            known: Known::default(),
         }
     }
 }
@@ -101,7 +107,8 @@ pub(crate) struct Plan {
     pub(crate) isa: Isa,
     pub(crate) old: Space,
     pub(crate) new: Space,
-    pub(crate) copies: Vec<Copy>,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) copies: Vec<Packed>,
 }
 
 /// Where the old file ends, and what of the new one has to be made.
@@ -121,20 +128,22 @@ pub(crate) fn plan<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, plan
     let isa = Isa::from_code(model.layout.code(coder, plan.isa.code())).ok_or(Failure::Corrupt("code"))?;
     let old = space(coder, &mut model.layout, &plan.old)?;
     let new = space(coder, &mut model.layout, &plan.new)?;
+    let tables = tables(coder, &mut model.layout, ends.old, &plan.tables)?;
     let ends = Ends { old: ends.old, new: start..end };
     let copies = copies(coder, model, &ends, &plan.copies)?;
-    Ok(Plan { start, isa, old, new, copies })
+    Ok(Plan { start, isa, old, new, tables, copies })
 }
 
-fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Copy]) -> Result<Vec<Copy>> {
+fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Packed]) -> Result<Vec<Packed>> {
     let count = model.layout.code(coder, u64::try_from(known.len()).unwrap_or(0));
     let count = usize::try_from(count).ok().filter(|count| *count <= COPIES_MAX);
     let count = count.ok_or(Failure::Corrupt("number of copies"))?;
-    let mut copies = Vec::new();
+    let mut copies = Vec::with_capacity(count);
     let (mut at_new, mut at_old) = (ends.new.start, 0_u64);
     for number in 0..count {
         let known = known
             .get(number)
+            .map(|copy| Copy::from(*copy))
             .map(|copy| [copy.new, copy.old, copy.bytes].map(|at| u64::try_from(at).unwrap_or(0)));
         let [to, from, bytes] = known.unwrap_or([at_new, at_old, 1]);
         let new = at_new + model.gaps.code(coder, to.saturating_sub(at_new));
@@ -146,9 +155,25 @@ fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Copy
             return Err(Failure::Corrupt("length of a copy"));
         }
         let at = |at: u64| usize::try_from(at).ok().ok_or(Failure::Corrupt("size"));
-        copies.push(Copy { new: at(new)?, old: at(old)?, bytes: at(bytes)? });
+        copies.push(Copy { new: at(new)?, old: at(old)?, bytes: at(bytes)? }.into());
     }
     Ok(copies)
+}
+
+fn tables<C: Coder>(coder: &mut C, numbers: &mut Numbers, end: u64, known: &[Table]) -> Result<Vec<Table>> {
+    let count = numbers.code(coder, u64::try_from(known.len()).unwrap_or(0));
+    let count = usize::try_from(count).ok().filter(|count| *count <= TABLES_MAX);
+    let mut tables = Vec::new();
+    for number in 0..count.ok_or(Failure::Corrupt("number of tables"))? {
+        let none = Table { offset: 0, bytes: 0, kind: Kind::Addresses, from: 0 };
+        let Table { offset, bytes, kind, from } = known.get(number).copied().unwrap_or(none);
+        let (offset, bytes) = (numbers.code(coder, offset), numbers.code(coder, bytes));
+        let kind = Kind::from_code(numbers.code(coder, kind.code()));
+        let from = numbers.code(coder, from);
+        let kind = kind.filter(|_| offset + bytes <= end).ok_or(Failure::Corrupt("table"))?;
+        tables.push(Table { offset, bytes, kind, from });
+    }
+    Ok(tables)
 }
 
 fn space<C: Coder>(coder: &mut C, numbers: &mut Numbers, space: &Space) -> Result<Space> {
@@ -217,6 +242,7 @@ pub(crate) struct Run<'a, C: Coder> {
     history: u32,
     clean: usize,
     pending: Option<Pending>,
+    reached: Reached,
 }
 
 impl<C: Coder> Run<'_, C> {
@@ -263,12 +289,13 @@ impl<C: Coder> Run<'_, C> {
     fn run(&mut self, view: &View<'_>, old: usize) -> Result<usize> {
         let mut total = 0;
         while self.clean >= RUN_BYTES && self.pending.is_none() && total == 0 {
-            let Some(predicted) = self.predict(view, old) else { break };
+            let Some((predicted, reached)) = self.predict(view, old) else { break };
             let is = (0..).zip(predicted).all(|(ahead, byte)| self.wanted(ahead) == byte);
             if self.model.content.run(self.coder, self.clean, is) {
                 for byte in predicted {
                     self.output.push(byte)?;
                 }
+                self.reached = reached;
                 self.clean += RUN_BYTES;
                 self.history = u32::MAX;
                 total += RUN_BYTES;
@@ -280,31 +307,33 @@ impl<C: Coder> Run<'_, C> {
     }
 
     /// The next bytes as they should be, unless a reference sticks out at their end.
-    fn predict(&self, view: &View<'_>, old: usize) -> Option<[u8; RUN_BYTES]> {
+    fn predict(&self, view: &View<'_>, old: usize) -> Option<([u8; RUN_BYTES], Reached)> {
         let mut out = [0; RUN_BYTES];
-        let mut at = 0;
+        let (mut at, mut reached) = (0, self.reached);
         while at < RUN_BYTES {
-            if let Some(guess) = self.references.guess(view, old + at, self.output.at + at) {
+            let place = (old + at, self.output.at + at);
+            if let Some(guess) = self.references.guess(&self.model.known, view, place, reached) {
                 out.get_mut(at..at + guess.len())?.copy_from_slice(&guess.bytes[..guess.len()]);
+                guess.follow(&mut reached, u64::from_le_bytes(guess.bytes));
                 at += guess.len();
             } else {
                 out[at] = view.byte(old + at);
                 at += 1;
             }
         }
-        Some(out)
+        Some((out, reached))
     }
 
     /// One byte of a copy, of which `left` bytes are left.
     fn byte(&mut self, view: &View<'_>, old: usize, left: usize) -> Result<()> {
         if self.pending.is_none() {
-            let guess = self.references.guess(view, old, self.output.at).filter(|guess| guess.len() <= left);
+            let place = (old, self.output.at);
+            let guess = self.references.guess(&self.model.known, view, place, self.reached);
+            let guess = guess.filter(|guess| guess.len() <= left);
             self.pending = guess.map(|guess| Pending { guess, done: 0, bytes: [0; 8] });
         }
         let (predicted, class) = match &self.pending {
-            Some(Pending { guess, done, .. }) => {
-                (guess.bytes[*done], 1 + (guess.form().class() << 4 | done << 1 | usize::from(guess.moved)))
-            }
+            Some(Pending { guess, done, .. }) => (guess.bytes[*done], guess.class(*done)),
             None => (view.byte(old), 0),
         };
         let place = self.place(predicted, class);
@@ -329,16 +358,18 @@ impl<C: Coder> Run<'_, C> {
         pending.bytes[pending.done] = byte;
         pending.done += 1;
         if pending.done == pending.guess.len() {
-            let begin = self.output.at - pending.done;
-            self.references.learn(&pending.guess, begin, u64::from_le_bytes(pending.bytes));
+            let bytes = u64::from_le_bytes(pending.bytes);
+            pending.guess.follow(&mut self.reached, bytes);
+            self.references.learn(&mut self.model.known, &pending.guess, bytes);
             self.pending = None;
         }
     }
 
     fn all(mut self, old: &mut dyn Old, plan: &Plan, end: usize) -> Result<()> {
         for copy in &plan.copies {
+            let copy = Copy::from(*copy);
             self.insert(copy.new - self.output.at)?;
-            self.copy(old, copy)?;
+            self.copy(old, &copy)?;
         }
         self.insert(end - self.output.at)?;
         self.output.flush()
@@ -364,14 +395,29 @@ pub(crate) fn bytes<C: Coder>(
     (wanted, sink): (Option<&[u8]>, &mut Sink<'_>),
 ) -> Result<()> {
     let moves = Moves::new(&plan.copies);
-    let side = |space, length| Side { space, length };
+    let sections =
+        Sections::of(old)?.and(&plan.tables, &plan.old).ok_or(Failure::Corrupt("place of a table"))?;
+    let (sections, none) = (sections.with_types(old)?, Sections::default());
+    let side = |space, sections, length| Side { space, sections, length };
     let end = plan.start + (ends.new.end - ends.new.start);
-    let (from, to) = (side(&plan.old, ends.old), side(&plan.new, end));
-    let references = References::new(Targets::new(plan.isa, from, to, &moves));
+    let (from, to) = (side(&plan.old, &sections, ends.old), side(&plan.new, &none, end));
+    let targets = Targets::new(plan.isa, from, to, &moves);
+    let references = References::new(targets, Orders::read(old, &sections, &targets)?);
     let at = |at: u64| usize::try_from(at).ok().ok_or(Failure::Corrupt("size"));
     let (start, end) = (at(plan.start)?, at(end)?);
     let output = Output { sink, buffer: Vec::new(), recent: 0, at: start };
-    let run = Run { coder, model, references, wanted, start, output, history: 0, clean: 0, pending: None };
+    let run = Run {
+        coder,
+        model,
+        references,
+        wanted,
+        start,
+        output,
+        history: 0,
+        clean: 0,
+        pending: None,
+        reached: Reached::default(),
+    };
     run.all(old, plan, end)
 }
 
@@ -391,12 +437,18 @@ impl fmt::Debug for File<'_> {
     }
 }
 
-/// Makes the new files of a stream. Uses some 36 MB, and 50 bytes for each copy of one file. What a stream that nobody
-/// has vouched for makes is anything at all, but no more than `bytes` of it.
+/// Makes the new files of a stream, in no more memory than [`APPLY_BYTES`](crate::limits::APPLY_BYTES). What a stream that
+/// nobody has vouched for makes is anything at all, but no more than `bytes` of it.
 pub fn apply(delta: &[u8], files: &mut [File<'_>]) -> Result<()> {
     let (mut reader, mut model) = (Reader::new(delta), Model::new());
-    let empty =
-        Plan { start: 0, isa: Isa::None, old: Space::default(), new: Space::default(), copies: Vec::new() };
+    let empty = Plan {
+        start: 0,
+        isa: Isa::None,
+        old: Space::default(),
+        new: Space::default(),
+        tables: Vec::new(),
+        copies: Vec::new(),
+    };
     for File { old, bytes: new, sink } in files {
         let ends = Ends { old: old.length(), new: 0..*new };
         if ends.old > FILE_BYTES_MAX || *new > FILE_BYTES_MAX {

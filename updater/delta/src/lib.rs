@@ -27,10 +27,15 @@ mod logistic;
 mod make;
 mod model;
 mod moves;
+mod orders;
 mod references;
+mod sections;
+mod shifts;
 mod space;
+mod tables;
 #[cfg(test)]
 mod tests;
+mod types;
 mod words;
 
 pub use file::{Failure, File, Old, Sink, apply};

@@ -1,7 +1,7 @@
 //! What a delta may demand of its reader.
 
 /// Bytes of one file, old or new, at most.
-pub const FILE_BYTES_MAX: u64 = 1 << 32;
+pub const FILE_BYTES_MAX: u64 = (1 << 32) - 1;
 /// Copies in one file at most.
 pub const COPIES_MAX: usize = 1 << 18;
 /// Segments of an address space at most.
@@ -10,3 +10,40 @@ pub const SEGMENTS_MAX: usize = 64;
 pub const PIECE_BYTES: usize = 64 << 10;
 /// Bytes of the new file that are held before they are written.
 pub const OUTPUT_BYTES: usize = 64 << 10;
+/// Sections of an old file that are looked at; a file with more has none.
+pub const SECTIONS_MAX: usize = 256;
+/// Bytes of the names of sections that are looked at.
+pub const SECTION_NAMES_BYTES_MAX: usize = 64 << 10;
+/// Symbols among which those of sections are.
+pub const SECTION_SYMBOLS_MAX: usize = 512;
+/// Bytes of descriptions of types that are looked at.
+pub const TYPES_BYTES_MAX: u64 = 16 << 20;
+/// Numbers of one kind whose shifts are kept.
+pub const SHIFTS_MAX: usize = 1 << 16;
+/// Records of ascending tables that are kept in order.
+pub const ORDERED_MAX: usize = 1 << 20;
+/// Tables of one file that are told.
+pub const TABLES_MAX: usize = 16;
+
+/// Bytes of memory that making the files of a stream takes at most, whatever the stream and the old files are, beside the
+/// stream itself.
+pub const APPLY_BYTES: usize = PROBABILITIES_BYTES
+    + 2 * COPIES_MAX * COPY_BYTES
+    + LEARNT_BYTES
+    + 3 * SHIFTS_MAX * SHIFT_BYTES
+    + 4 * ORDERED_MAX
+    + (16 << 20) / 16
+    + SMALL_BYTES;
+/// Seven tables of 2^20 contexts of bytes, and what tells whether a byte is as predicted, of three bytes each.
+const PROBABILITIES_BYTES: usize = 3 * (7 << 20) + (3 << 20);
+/// In the order of the new file, and of the old one.
+const COPY_BYTES: usize = 12;
+/// Targets that the copies did not tell.
+const LEARNT_BYTES: usize = 16 << 17;
+/// With what a tree needs around it when its nodes are half full.
+const SHIFT_BYTES: usize = 20;
+/// Weights, tables of logits, headers, buffers.
+const SMALL_BYTES: usize = 2 << 20;
+
+// With a stream of 16 MiB, and what else a device's program needs, it is below 64 MiB.
+const _: () = assert!(APPLY_BYTES + (16 << 20) < 61 << 20);

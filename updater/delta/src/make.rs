@@ -5,11 +5,13 @@ use crate::{
     coder::Writer,
     file::{self, Ends, Failure, Model, Plan},
     limits::FILE_BYTES_MAX,
-    moves::{Copy, Moves},
+    moves::{Copy, Moves, Packed},
     references::{Side, Targets},
+    sections::Sections,
     space::{Isa, Space},
+    tables::{Table, find},
 };
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 /// How often copies are looked for again when it is known where references go.
 const ROUNDS: usize = 2;
@@ -29,6 +31,15 @@ pub struct Pair<'a> {
     pub old_space: Space,
     /// Where the whole new file is in memory.
     pub new_space: Space,
+    sections: Arc<Sides>,
+}
+
+/// The sections of both files.
+#[derive(Debug, Default)]
+struct Sides {
+    old: Sections,
+    new: Sections,
+    tables: Vec<Table>,
 }
 
 impl<'a> Pair<'a> {
@@ -37,7 +48,13 @@ impl<'a> Pair<'a> {
         let (old_space, isa) = Space::of_file(old);
         let (new_space, isa_of_new) = Space::of_file(new);
         let isa = if isa == isa_of_new { isa } else { Isa::None };
-        Self { old, new, start: 0, isa, old_space, new_space }
+        let sections = |mut file: &[u8], space: &Space| {
+            let (sections, tables) = (Sections::of(&mut file).unwrap_or_default(), find(file, space));
+            sections.clone().and(&tables, space).map_or((sections, Vec::new()), |all| (all, tables))
+        };
+        let (in_old, tables) = sections(old, &old_space);
+        let sections = Arc::new(Sides { old: in_old, new: sections(new, &new_space).0, tables });
+        Self { old, new, start: 0, isa, old_space, new_space, sections }
     }
 
     /// The same with a part of what this pair makes; what lies outside of `new` is cut off. Each part finds what it has
@@ -58,30 +75,29 @@ impl<'a> Pair<'a> {
         let (old, new) = (self.old_space.clone(), self.new_space.clone());
         let isa = if self.old.is_empty() { Isa::None } else { self.isa };
         let start = usize::try_from(self.start).unwrap_or(0);
-        let mut copies = shifted(align(self.old, self.new), start);
+        let mut copies = shifted(&align(self.old, self.new), start);
         for _ in 0..if isa == Isa::None { 0 } else { ROUNDS } {
             copies = self.realign(isa, &copies, start);
         }
-        Plan { start: self.start, isa, old, new, copies }
+        let tables = self.sections.tables.clone();
+        Plan { start: self.start, isa, old, new, tables, copies }
     }
 
     /// Copies of what is alike when references are told by their targets.
-    fn realign(&self, isa: Isa, copies: &[Copy], start: usize) -> Vec<Copy> {
-        let before = Side { space: &self.old_space, length: wide(self.old.len()) };
-        let after = Side { space: &self.new_space, length: self.start + wide(self.new.len()) };
+    fn realign(&self, isa: Isa, copies: &[Packed], start: usize) -> Vec<Packed> {
+        let Sides { old, new, .. } = &*self.sections;
+        let before = Side { space: &self.old_space, sections: old, length: wide(self.old.len()) };
+        let after = Side { space: &self.new_space, sections: new, length: self.start + wide(self.new.len()) };
         let (moves, stay) = (Moves::new(copies), Moves::default());
         let was = Targets::new(isa, before, after, &moves).absolute(self.old, 0);
         let is = Targets::new(isa, after, after, &stay).absolute(self.new, start);
-        shifted(align(&was, &is), start)
+        shifted(&align(&was, &is), start)
     }
 }
 
 /// Copies by their places in the new file, not in the part.
-fn shifted(mut copies: Vec<Copy>, start: usize) -> Vec<Copy> {
-    for copy in &mut copies {
-        copy.new += start;
-    }
-    copies
+fn shifted(copies: &[Copy], start: usize) -> Vec<Packed> {
+    copies.iter().map(|copy| Copy { new: copy.new + start, ..*copy }.into()).collect()
 }
 
 fn wide(bytes: usize) -> u64 {

@@ -2,30 +2,31 @@
 
 use crate::{coder::Coder, logistic::Logistic};
 
-/// The probability of a bit in one context, with how often it was seen.
+/// The probability of a bit in one context, with how often it was seen. Three bytes: there are millions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
-    one: u16,
+    one: [u8; 2],
     seen: u8,
 }
 
 impl Slot {
     /// Nothing is known.
-    pub(crate) const NEW: Self = Self { one: 1 << 15, seen: 0 };
+    pub(crate) const NEW: Self = Self { one: [0, 0x80], seen: 0 };
     /// Probabilities stay this far from certainty.
     const MARGIN: i32 = 16;
 
     pub(crate) const fn one(self) -> u16 {
-        self.one
+        u16::from_le_bytes(self.one)
     }
 
     /// Moves towards what was seen: at first fast, in the end by one part in about `limit`.
     pub(crate) fn learn(&mut self, bit: bool, limit: u8) {
         let target = if bit { 65535 } else { 0 };
         let rate = 131_072 / (2 * i32::from(self.seen) + 3);
-        let one = i32::from(self.one);
+        let one = i32::from(self.one());
         let moved = one + (((target - one) * (rate >> 1)) >> 15);
-        self.one = u16::try_from(moved.clamp(Self::MARGIN, 65535 - Self::MARGIN)).unwrap_or(1 << 15);
+        let one = u16::try_from(moved.clamp(Self::MARGIN, 65535 - Self::MARGIN)).unwrap_or(1 << 15);
+        self.one = one.to_le_bytes();
         if self.seen < limit {
             self.seen += 1;
         }
@@ -33,7 +34,7 @@ impl Slot {
 
     /// Codes a bit with this slot alone.
     pub(crate) fn code(&mut self, coder: &mut impl Coder, bit: bool, limit: u8) -> bool {
-        let bit = coder.code(self.one, bit);
+        let bit = coder.code(self.one(), bit);
         self.learn(bit, limit);
         bit
     }

@@ -11,47 +11,84 @@ pub(crate) struct Copy {
     pub(crate) bytes: usize,
 }
 
+/// The same in half the memory: no file reaches beyond 32 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Packed {
+    new: u32,
+    old: u32,
+    bytes: u32,
+}
+
+impl From<Copy> for Packed {
+    fn from(Copy { new, old, bytes }: Copy) -> Self {
+        let [new, old, bytes] = [new, old, bytes].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+        Self { new, old, bytes }
+    }
+}
+
+impl From<Packed> for Copy {
+    fn from(Packed { new, old, bytes }: Packed) -> Self {
+        let [new, old, bytes] = [new, old, bytes].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+        Self { new, old, bytes }
+    }
+}
+
 /// From old offsets to new ones.
 #[derive(Debug, Default)]
 pub(crate) struct Moves {
     /// By their old offsets, no two overlapping.
-    copies: Vec<Copy>,
+    copies: Vec<Packed>,
 }
 
 impl Moves {
     /// Of what was copied more than once the longer piece counts.
-    pub(crate) fn new(copies: &[Copy]) -> Self {
-        let mut sorted = copies.to_vec();
-        sorted.sort_by_key(|copy| (copy.old, usize::MAX - copy.bytes, copy.new));
-        let mut kept: Vec<Copy> = Vec::with_capacity(sorted.len());
-        for mut copy in sorted {
-            if let Some(last) = kept.last_mut() {
+    pub(crate) fn new(copies: &[Packed]) -> Self {
+        let mut copies = copies.to_vec();
+        copies.sort_unstable_by_key(|copy| (copy.old, u32::MAX - copy.bytes, copy.new));
+        let mut kept = 0_usize;
+        for number in 0..copies.len() {
+            let mut copy = Copy::from(copies[number]);
+            if let Some(previous) = kept.checked_sub(1) {
+                let last = Copy::from(copies[previous]);
                 let end = last.old + last.bytes;
                 if copy.old + copy.bytes <= end {
                     continue;
                 }
                 if copy.old < end {
                     if copy.bytes > last.bytes && copy.old > last.old {
-                        last.bytes = copy.old - last.old;
+                        copies[previous] = Copy { bytes: copy.old - last.old, ..last }.into();
                     } else {
                         let cut = end - copy.old;
                         copy = Copy { new: copy.new + cut, old: end, bytes: copy.bytes - cut };
                     }
                 }
             }
-            kept.push(copy);
+            copies[kept] = copy.into();
+            kept += 1;
         }
-        Self { copies: kept }
+        copies.truncate(kept);
+        Self { copies }
+    }
+
+    /// The last copy that begins at `old` or before, and the one after it.
+    fn around(&self, old: usize) -> (Option<Copy>, Option<Copy>) {
+        let next =
+            self.copies.partition_point(|copy| usize::try_from(copy.old).is_ok_and(|begin| begin <= old));
+        let copy = |number: usize| self.copies.get(number).map(|copy| Copy::from(*copy));
+        (next.checked_sub(1).and_then(copy), copy(next))
+    }
+
+    /// Where the byte at `old` is now, if a copy holds it.
+    pub(crate) fn copied(&self, old: usize) -> Option<usize> {
+        let copy = self.around(old).0?;
+        (old - copy.old < copy.bytes).then(|| copy.new + (old - copy.old))
     }
 
     /// Where the byte at `old` is now. What was not copied moves with its nearer neighbour.
     pub(crate) fn new_offset(&self, old: usize) -> usize {
-        let moved = |copy: &Copy| (copy.new + old).saturating_sub(copy.old);
-        let next = self.copies.partition_point(|copy| copy.old <= old);
-        let after = self.copies.get(next);
-        let Some(before) = next.checked_sub(1).and_then(|last| self.copies.get(last)) else {
-            return after.map_or(old, moved);
-        };
+        let moved = |copy: Copy| (copy.new + old).saturating_sub(copy.old);
+        let (before, after) = self.around(old);
+        let Some(before) = before else { return after.map_or(old, moved) };
         let end = before.old + before.bytes;
         match after {
             Some(after) if old >= end && after.old - old < old - end => moved(after),
@@ -64,8 +101,8 @@ impl Moves {
 mod tests {
     use super::*;
 
-    const fn copy(old: usize, new: usize, bytes: usize) -> Copy {
-        Copy { new, old, bytes }
+    fn copy(old: usize, new: usize, bytes: usize) -> Packed {
+        Copy { new, old, bytes }.into()
     }
 
     #[test]

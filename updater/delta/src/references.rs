@@ -2,8 +2,12 @@
 
 use crate::{
     moves::Moves,
+    orders::{Orders, Reached},
+    sections::Sections,
+    shifts::Known,
     space::{Isa, Space},
-    words::{Finder, Form, View, Word},
+    tables::Kind,
+    words::{Field, Finder, Form, View, Word},
 };
 
 /// Base-2 logarithm of the targets that are remembered: of a large file, and of the smallest.
@@ -15,6 +19,8 @@ const LEARNT_SHARE: u32 = 6;
 const REGION_BITS: u32 = 12;
 /// Base-2 logarithm of a region's bytes.
 const REGION_BYTES: u32 = 14;
+/// Base-2 logarithm of the columns that are known.
+const COLUMN_BITS: u32 = 10;
 /// Predictions of a region are used until they were wrong this much more often than right.
 const TRUST_MIN: i8 = -2;
 const TRUST_MAX: i8 = 8;
@@ -23,6 +29,8 @@ const TRUST_MAX: i8 = 8;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Side<'a> {
     pub(crate) space: &'a Space,
+    /// Of the old file: what it refers to.
+    pub(crate) sections: &'a Sections,
     /// Where it ends; of a part of a file, where the part ends.
     pub(crate) length: u64,
 }
@@ -32,16 +40,43 @@ pub(crate) struct Side<'a> {
 pub(crate) struct Guess {
     word: Word,
     region: usize,
+    /// Where the number is told from.
+    origin: u64,
+    in_table: Option<InTable>,
     predicted: u64,
     /// The prediction, or the old bytes if predictions here were wrong.
     pub(crate) bytes: [u8; 8],
     /// Whether the prediction is not just the old bytes.
-    pub(crate) moved: bool,
+    moved: bool,
+    /// Whether nothing speaks against the prediction.
+    sure: bool,
+}
+
+/// Where in a table a number stands.
+#[derive(Clone, Copy, Debug)]
+struct InTable {
+    part: usize,
+    column: usize,
+    opinions: Opinions,
 }
 
 impl Guess {
     pub(crate) const fn form(&self) -> Form {
         self.word.form
+    }
+
+    /// A small number for contexts, never 0, of a byte that has so many of it before.
+    pub(crate) fn class(&self, done: usize) -> usize {
+        self.form().class() << 5 | usize::from(!self.sure) << 4 | done << 1 | usize::from(self.moved)
+    }
+
+    /// What a table has reached when the word is this.
+    pub(crate) fn follow(&self, reached: &mut Reached, bytes: u64) {
+        if let (Some(InTable { part, .. }), Form::Field { field, .. }) = (self.in_table, self.form())
+            && field.is_ordered()
+        {
+            *reached = Reached { part, target: self.form().target(bytes, self.origin, 0) };
+        }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -59,12 +94,20 @@ pub(crate) struct Targets<'a> {
 
 impl<'a> Targets<'a> {
     pub(crate) const fn new(isa: Isa, old: Side<'a>, new: Side<'a>, moves: &'a Moves) -> Self {
-        Self { finder: Finder { isa, space: old.space, length: old.length }, new, moves }
+        let Side { space, sections, length } = old;
+        Self { finder: Finder { isa, space, sections, length }, new, moves }
     }
 
     fn by_copies(&self, old: u64) -> Option<u64> {
         let offset = self.finder.space.offset(old, self.finder.length)?;
         let moved = self.moves.new_offset(usize::try_from(offset).ok()?);
+        self.new.space.address(u64::try_from(moved).ok()?)
+    }
+
+    /// The same, if a copy holds it.
+    pub(crate) fn by_copy(&self, old: u64) -> Option<u64> {
+        let offset = self.finder.space.offset(old, self.finder.length)?;
+        let moved = self.moves.copied(usize::try_from(offset).ok()?)?;
         self.new.space.address(u64::try_from(moved).ok()?)
     }
 
@@ -74,7 +117,8 @@ impl<'a> Targets<'a> {
     pub(crate) fn absolute(&self, file: &[u8], start: usize) -> Vec<u8> {
         let (view, mut out, mut at) = (View { bytes: file, start }, file.to_vec(), 0);
         while at < file.len() {
-            let word = self.finder.word(&view, start + at);
+            let word =
+                self.finder.word(&view, start + at).filter(|word| !matches!(word.form, Form::Shift(_)));
             let Some((word, target)) = word.and_then(|word| Some((word, self.by_copies(word.target)?)))
             else {
                 at += 1;
@@ -94,10 +138,31 @@ impl<'a> Targets<'a> {
 #[derive(Debug)]
 pub(crate) struct References<'a> {
     targets: Targets<'a>,
+    orders: Orders,
     /// Old target and new target, where the copies were wrong.
     learnt: Vec<(u64, u64)>,
     learnt_bits: u32,
     trust: Vec<i8>,
+    columns: Vec<Column>,
+}
+
+/// Numbers of one kind in one table that go to the same section.
+#[derive(Clone, Copy, Debug, Default)]
+struct Column {
+    /// By how much they go elsewhere than the copies tell: as they last did twice.
+    drift: u64,
+    last: u64,
+    /// How much more often the order told them right than the old record.
+    by_order: i8,
+}
+
+/// Where a target may be in the new file.
+#[derive(Clone, Copy, Debug)]
+struct Opinions {
+    /// By the old record.
+    by_pair: u64,
+    /// By the order of the table.
+    by_order: Option<u64>,
 }
 
 fn spread(value: u64, bits: u32) -> usize {
@@ -105,33 +170,87 @@ fn spread(value: u64, bits: u32) -> usize {
 }
 
 impl<'a> References<'a> {
-    pub(crate) fn new(targets: Targets<'a>) -> Self {
+    pub(crate) fn new(targets: Targets<'a>, orders: Orders) -> Self {
         let share = (targets.finder.length >> LEARNT_SHARE).max(1).ilog2();
         let learnt_bits = share.clamp(LEARNT_BITS_MIN, LEARNT_BITS_MAX);
         let (learnt, trust) = (vec![(0, 0); 1 << learnt_bits], vec![0; 1 << REGION_BITS]);
-        Self { targets, learnt, learnt_bits, trust }
+        let columns = vec![Column::default(); 1 << COLUMN_BITS];
+        Self { targets, orders, learnt, learnt_bits, trust, columns }
     }
 
-    /// What begins at `old` of the old file should be at `new` of the new one, if it is a reference.
-    pub(crate) fn guess(&self, view: &View<'_>, old: usize, new: usize) -> Option<Guess> {
+    /// What begins at `old` of the old file should be at `new` of the new one, if it is a reference. Numbers of tables go
+    /// on from what was reached.
+    pub(crate) fn guess(
+        &self,
+        known: &Known,
+        view: &View<'_>,
+        (old, new): (usize, usize),
+        reached: Reached,
+    ) -> Option<Guess> {
         let word = self.targets.finder.word(view, old)?;
-        let address = self.targets.new.space.address(u64::try_from(new).ok()?)?;
-        let predicted = word.form.place(word.bytes, address, self.target(word.target)?);
-        let region = u64::try_from(old >> REGION_BYTES).ok()? << 3 | u64::try_from(word.form.class()).ok()?;
-        let region = spread(region + 1, REGION_BITS);
-        let moved = predicted != word.bytes;
-        let used = if self.trust[region] >= TRUST_MIN { predicted } else { word.bytes };
-        Some(Guess { word, region, predicted, bytes: used.to_le_bytes(), moved })
+        let class = u64::try_from(word.form.class()).ok()?;
+        let region = match word.form {
+            // What stands before tells more of code than where it is.
+            Form::Short if old % 4 != 0 => {
+                u64::from(view.before(old, 1)) << 8 | u64::from(view.before(old, 2)) | 1 << 40
+            }
+            _ => u64::try_from(old >> REGION_BYTES).ok()?,
+        };
+        let region = spread((region << 5 | class) + 1, REGION_BITS);
+        let plain = Guess {
+            word,
+            region,
+            origin: 0,
+            in_table: None,
+            predicted: word.bytes,
+            bytes: [0; 8],
+            moved: false,
+            sure: true,
+        };
+        if let Form::Shift(shift) = word.form {
+            let (predicted, sure) = known.predict(shift, word.bytes);
+            return Some(self.guessed(Guess { predicted, sure, ..plain }));
+        }
+        let Form::Field { field, from, .. } = word.form else {
+            let origin = self.targets.new.space.address(u64::try_from(new).ok()?)?;
+            let predicted = word.form.place(word.bytes, origin, self.target(word.target, 0)?);
+            return Some(self.guessed(Guess { origin, predicted, ..plain }));
+        };
+        let is_absolute = field == Field::Number(Kind::Addresses);
+        let origin = if is_absolute { 0 } else { self.targets.by_copies(from)? };
+        let part = self.targets.finder.sections.part(u64::try_from(old).ok()?)?;
+        let column = u64::try_from(part << 4 | field.number()).ok()? << 40 ^ from;
+        let column = spread(column + 1, COLUMN_BITS);
+        let state = self.columns[column];
+        let by_pair = self.target(word.target, state.drift)?;
+        let by_order =
+            if field.is_ordered() { self.orders.next(part, reached, (field, origin)) } else { None };
+        let opinions = Opinions { by_pair, by_order };
+        let target = by_order.filter(|_| state.by_order > 0).unwrap_or(by_pair);
+        let sure = by_order.is_none_or(|by_order| by_order == by_pair);
+        let predicted = word.form.place(word.bytes, origin, target);
+        let in_table = Some(InTable { part, column, opinions });
+        Some(self.guessed(Guess { origin, in_table, predicted, sure, ..plain }))
+    }
+
+    fn guessed(&self, guess: Guess) -> Guess {
+        let moved = guess.predicted != guess.word.bytes;
+        let used = if self.trust[guess.region] >= TRUST_MIN { guess.predicted } else { guess.word.bytes };
+        Guess { moved, bytes: used.to_le_bytes(), ..guess }
     }
 
     /// Where an old target is in the new file.
-    fn target(&self, old: u64) -> Option<u64> {
+    fn target(&self, old: u64, drift: u64) -> Option<u64> {
         let (known, new) = self.learnt[spread(old, self.learnt_bits)];
-        if known == old && old != 0 { Some(new) } else { self.targets.by_copies(old) }
+        if known == old && old != 0 {
+            Some(new)
+        } else {
+            Some(self.targets.by_copies(old)?.wrapping_add(drift))
+        }
     }
 
-    /// What the word at `new` turned out to be.
-    pub(crate) fn learn(&mut self, guess: &Guess, new: usize, bytes: u64) {
+    /// What the word turned out to be.
+    pub(crate) fn learn(&mut self, known: &mut Known, guess: &Guess, bytes: u64) {
         let right = bytes == guess.predicted;
         if guess.moved {
             let trust = &mut self.trust[guess.region];
@@ -141,20 +260,48 @@ impl<'a> References<'a> {
                 *trust = (*trust - 1).max(-TRUST_MAX);
             }
         }
-        let after = self.targets.new;
-        let Some(address) = u64::try_from(new).ok().and_then(|new| after.space.address(new)) else {
+        if let Form::Shift(shift) = guess.form() {
+            known.learn(shift, guess.word.bytes, bytes);
             return;
-        };
+        }
+        let after = self.targets.new;
         let old = guess.word.target;
         let by_copies = self.targets.by_copies(old);
-        let target = guess.word.form.target(bytes, address, by_copies.unwrap_or(0));
+        let target = guess.form().target(bytes, guess.origin, by_copies.unwrap_or(0));
+        let drift = by_copies.map_or(0, |by_copies| target.wrapping_sub(by_copies));
+        let mut drifted = 0;
+        if let Some(table) = guess.in_table {
+            let column = &mut self.columns[table.column];
+            drifted = column.drift;
+            column.learn(guess.form(), drift);
+            column.judge(table.opinions, target);
+        }
         let slot = &mut self.learnt[spread(old, self.learnt_bits)];
-        if by_copies == Some(target) {
+        if drift == drifted && by_copies.is_some() {
             if slot.0 == old {
                 *slot = (0, 0);
             }
         } else if !right && after.space.offset(target, after.length).is_some() {
             *slot = (old, target);
+        }
+    }
+}
+
+impl Column {
+    fn learn(&mut self, form: Form, drift: u64) {
+        let is_regular = matches!(form, Form::Field { field: Field::Place, .. });
+        if is_regular || drift == self.last {
+            self.drift = drift;
+        }
+        self.last = drift;
+    }
+
+    fn judge(&mut self, Opinions { by_pair, by_order }: Opinions, target: u64) {
+        let Some(by_order) = by_order.filter(|by_order| *by_order != by_pair) else { return };
+        if by_order == target {
+            self.by_order = (self.by_order + 1).min(TRUST_MAX);
+        } else if by_pair == target {
+            self.by_order = (self.by_order - 1).max(-TRUST_MAX);
         }
     }
 }

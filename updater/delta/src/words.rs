@@ -12,7 +12,12 @@
 //!
 //! Opcodes after the Intel SDM, volume 2, and the Arm ARM (DDI 0487), C4.
 
-use crate::space::{Isa, Space};
+use crate::{
+    sections::{Sections, What},
+    shifts::Shift,
+    space::{Isa, Space},
+    tables::Kind,
+};
 
 /// Offsets shorter than this are taken for plain numbers.
 const NEAR: u32 = 4096;
@@ -38,31 +43,121 @@ pub(crate) enum Form {
     Page,
     /// AArch64: the lowest 12 bits, in units of this power of two.
     InPage(u32),
+    /// A number from the beginning of a section, of a table of a relocatable file.
+    Field {
+        field: Field,
+        /// Where the section begins in the old file.
+        from: u64,
+        /// The number goes to so many bytes before the place that it is told by.
+        behind: u64,
+    },
+    /// 32 bits that become what they became elsewhere.
+    Shift(Shift),
+}
+
+/// What a number of a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    /// Where a relocation is applied.
+    Place,
+    /// The number of the symbol that a relocation takes.
+    Symbol,
+    /// What a relocation adds to the symbol.
+    Addend,
+    /// Where a name begins.
+    Name,
+    /// Where a symbol or a section is.
+    Value,
+    /// How long a symbol or a section is.
+    Length,
+    /// Of a table that was told.
+    Number(Kind),
+}
+
+impl Field {
+    /// A small number.
+    pub(crate) const fn number(self) -> usize {
+        match self {
+            Self::Place => 0,
+            Self::Symbol => 1,
+            Self::Addend => 2,
+            Self::Name => 3,
+            Self::Value => 4,
+            Self::Length => 5,
+            Self::Number(Kind::Addresses) => 6,
+            Self::Number(Kind::Distances) => 7,
+            Self::Number(Kind::Inverted) => 8,
+            Self::Number(Kind::Entries) => 9,
+        }
+    }
+
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Symbol | Self::Name => 4,
+            Self::Place | Self::Addend | Self::Value | Self::Length => 8,
+            Self::Number(kind) => kind.bytes(),
+        }
+    }
+
+    /// What one more stands for, in bytes.
+    pub(crate) const fn unit(self) -> u64 {
+        match self {
+            Self::Symbol => 24,
+            Self::Number(Kind::Entries) => 4,
+            Self::Place | Self::Addend | Self::Name | Self::Value | Self::Length | Self::Number(_) => 1,
+        }
+    }
+
+    /// Whether numbers may ascend in a table: what is next is then told by where all of them went.
+    pub(crate) const fn is_ordered(self) -> bool {
+        matches!(self, Self::Addend | Self::Number(Kind::Addresses | Kind::Distances | Kind::Inverted))
+    }
+
+    /// The number in the bytes of a word, and the other way.
+    fn number_of(self, word: u64) -> u64 {
+        match self {
+            Self::Number(Kind::Entries) => (word & 0xff_ffff).swap_bytes() >> 40,
+            Self::Number(Kind::Addresses) => extend(word, 32),
+            Self::Number(Kind::Inverted) => !word & 0xffff_ffff,
+            Self::Symbol | Self::Name | Self::Number(Kind::Distances) => word & 0xffff_ffff,
+            Self::Place | Self::Addend | Self::Value | Self::Length => word,
+        }
+    }
 }
 
 impl Form {
     /// Bytes.
     pub(crate) const fn bytes(self) -> usize {
         match self {
+            Self::Field { field, .. } => field.bytes(),
             Self::Long => 8,
-            Self::Relative | Self::Offset | Self::Short | Self::Branch | Self::Page | Self::InPage(_) => 4,
+            Self::Relative
+            | Self::Offset
+            | Self::Short
+            | Self::Shift(_)
+            | Self::Branch
+            | Self::Page
+            | Self::InPage(_) => 4,
         }
     }
 
-    /// A small number for contexts.
+    /// A small number for contexts, never 0.
     pub(crate) const fn class(self) -> usize {
         match self {
-            Self::Relative => 0,
-            Self::Offset => 1,
-            Self::Short => 2,
-            Self::Long => 3,
-            Self::Branch => 4,
-            Self::Page => 5,
-            Self::InPage(_) => 6,
+            Self::Relative => 1,
+            Self::Offset => 2,
+            Self::Short => 3,
+            Self::Long => 4,
+            Self::Branch => 5,
+            Self::Page => 6,
+            Self::InPage(_) => 7,
+            Self::Field { field, .. } => 8 + field.number(),
+            Self::Shift(shift) => 18 + shift.number(),
         }
     }
 
-    /// The word at `address` with its reference going to `target`.
+    /// The word at `address` with its reference going to `target`. Numbers of tables are told from where their section
+    /// begins, instead of from where they stand.
     pub(crate) fn place(self, word: u64, address: u64, target: u64) -> u64 {
         let low = |value: u64| value & 0xffff_ffff;
         match self {
@@ -76,6 +171,11 @@ impl Form {
                 word & !0x60ff_ffe0 | (pages & 3) << 29 | (pages >> 2 & 0x7_ffff) << 5
             }
             Self::InPage(scale) => word & !0x003f_fc00 | (target & 0xfff) >> scale << 10 & 0x003f_fc00,
+            Self::Field { field, behind, .. } => {
+                let number = target.wrapping_sub(behind).wrapping_sub(address) / field.unit();
+                if field == Field::Number(Kind::Addresses) { low(number) } else { field.number_of(number) }
+            }
+            Self::Shift(_) => word,
         }
     }
 
@@ -92,6 +192,10 @@ impl Form {
                 ((address >> 12).wrapping_add(pages) << 12) | old & 0xfff
             }
             Self::InPage(scale) => old & !0xfff | (word >> 10 & 0xfff) << scale & 0xfff,
+            Self::Field { field, behind, .. } => {
+                address.wrapping_add(field.number_of(word).wrapping_mul(field.unit())).wrapping_add(behind)
+            }
+            Self::Shift(_) => old,
         }
     }
 }
@@ -127,17 +231,22 @@ impl View<'_> {
         at.checked_sub(self.start).and_then(|at| self.bytes.get(at)).copied().unwrap_or(0)
     }
 
-    fn word(&self, at: usize) -> Option<u32> {
+    pub(crate) fn word(&self, at: usize) -> Option<u32> {
         let bytes = self.bytes.get(at.checked_sub(self.start)?..)?;
         bytes.first_chunk().copied().map(u32::from_le_bytes)
     }
 
-    fn long(&self, at: usize) -> Option<u64> {
+    pub(crate) fn long(&self, at: usize) -> Option<u64> {
         let bytes = self.bytes.get(at.checked_sub(self.start)?..)?;
         bytes.first_chunk().copied().map(u64::from_le_bytes)
     }
 
-    fn before(&self, at: usize, back: usize) -> u8 {
+    pub(crate) fn three(&self, at: usize) -> Option<u64> {
+        let bytes: &[u8; 3] = self.bytes.get(at.checked_sub(self.start)?..)?.first_chunk()?;
+        Some(bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))
+    }
+
+    pub(crate) fn before(&self, at: usize, back: usize) -> u8 {
         at.checked_sub(back).map_or(0, |at| self.byte(at))
     }
 }
@@ -147,6 +256,7 @@ impl View<'_> {
 pub(crate) struct Finder<'a> {
     pub(crate) isa: Isa,
     pub(crate) space: &'a Space,
+    pub(crate) sections: &'a Sections,
     /// Bytes of the file.
     pub(crate) length: u64,
 }
@@ -157,12 +267,16 @@ impl Finder<'_> {
         if self.isa == Isa::None {
             return None;
         }
+        let address = u64::try_from(at).ok().and_then(|at| self.space.address(at));
+        let part = self.sections.at(u64::try_from(at).ok()?);
+        if !matches!(part.1, What::Any | What::Plain) {
+            return self.sections.word(view, at, address, part);
+        }
         let word = view.word(at)?;
         if word == 0 {
             return None;
         }
-        let address = u64::try_from(at).ok().and_then(|at| self.space.address(at));
-        let code = match (self.isa, address) {
+        let code = match (self.isa, address.filter(|_| part.1 == What::Any)) {
             (Isa::X86_64, Some(address)) => self.x86(view, at, (word, address)),
             (Isa::Aarch64, Some(address)) => self.arm(view, at, (word, address)),
             (Isa::None | Isa::X86_64 | Isa::Aarch64, _) => None,
@@ -291,8 +405,10 @@ mod tests {
     use crate::space::Segment;
     use proptest::prelude::*;
 
+    static NONE: std::sync::OnceLock<Sections> = std::sync::OnceLock::new();
+
     fn finder(space: &Space, isa: Isa) -> Finder<'_> {
-        Finder { isa, space, length: 1 << 20 }
+        Finder { isa, space, sections: NONE.get_or_init(Sections::default), length: 1 << 20 }
     }
 
     fn linked() -> Space {
