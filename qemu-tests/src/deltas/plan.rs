@@ -67,20 +67,20 @@ fn containers() -> Vec<Pair> {
         ("go-bookworm-trixie", of("bookworm", MAIN, go), of("trixie", MAIN, go), GO),
         ("go-trixie-forky", of("trixie", MAIN, go), of("forky", MAIN, go), GO),
         (
-            "openssl",
+            "security-openssl",
             of("trixie", SECURED, &["openssl", "libssl3t64"]),
             of("trixie", MAIN, &["openssl", "libssl3t64"]),
             SECURITY,
         ),
-        ("nginx", of("trixie", MAIN, &["nginx"]), of("trixie", SECURED, &["nginx"]), SECURITY),
+        ("security-nginx", of("trixie", MAIN, &["nginx"]), of("trixie", SECURED, &["nginx"]), SECURITY),
         (
-            "redis",
+            "security-redis",
             of("bookworm", MAIN, &["redis-tools"]),
             of("bookworm", SECURED, &["redis-tools"]),
             SECURITY,
         ),
-        ("crun", of("bookworm", MAIN, &["crun"]), of("trixie", MAIN, &["crun"]), SECURITY),
-        ("runc", of("trixie", MAIN, &["runc"]), of("trixie", SECURED, &["runc"]), SECURITY),
+        ("security-crun", of("bookworm", MAIN, &["crun"]), of("trixie", MAIN, &["crun"]), SECURITY),
+        ("security-runc", of("trixie", MAIN, &["runc"]), of("trixie", SECURED, &["runc"]), SECURITY),
         ("static", ldconfig(SECURED), ldconfig(MAIN), ONE_FILE),
     ];
     let pair = |(name, old, new, goal): (&str, Files, Files, Goal)| {
