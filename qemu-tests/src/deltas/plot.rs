@@ -24,7 +24,8 @@ pub(super) fn draw(rows: &[Row]) -> String {
     let heights = groups.iter().map(|(_, bars)| height(bars));
     let bottom = TOP + heights.sum::<u64>();
     let mut svg = svg::begin(WIDTH, bottom + 34, "Bytes of an update, in percent of the whole");
-    frame(&mut svg, bottom);
+    let kinds = groups.iter().map(|(_, bars)| bars.len()).max().unwrap_or(0);
+    frame(&mut svg, bottom, kinds);
     let mut y = TOP;
     for (name, bars) in &groups {
         group(&mut svg, y, name, bars);
@@ -46,10 +47,10 @@ fn height(bars: &[u64]) -> u64 {
     u64::try_from(bars.len()).unwrap_or(0) * BAR + GAP
 }
 
-/// The legend and the grid.
-fn frame(svg: &mut String, bottom: u64) {
+/// The legend of what there is, and the grid.
+fn frame(svg: &mut String, bottom: u64, kinds: usize) {
     let mut x = 16;
-    for (name, colour) in BARS {
+    for (name, colour) in BARS.into_iter().take(kinds) {
         put(
             svg,
             format_args!(

@@ -16,6 +16,8 @@ fn files(entries: &[(&str, &str)]) -> Files {
     entries.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.as_bytes().to_vec())).collect()
 }
 
+type Told = (&'static str, Option<&'static [u8]>, &'static [u8]);
+
 #[test]
 fn files_find_their_partner_by_path_modules_without_release_and_across_parts() {
     let old = files(&[
@@ -35,7 +37,6 @@ fn files_find_their_partner_by_path_modules_without_release_and_across_parts() {
     ]);
     let found: BTreeSet<_> =
         changes(&old, &new).into_iter().map(|Change { path, old, new }| (path, old, new)).collect();
-    type Told = (&'static str, Option<&'static [u8]>, &'static [u8]);
     let expected: [Told; 4] = [
         ("root/usr/lib/modules/6.12.2/a/x.ko", Some(b"x1"), b"x2"),
         ("root/usr/bin/moved", Some(b"m1"), b"m2"),
@@ -206,6 +207,9 @@ fn pairs_are_chosen_by_name_or_kind() {
     let all = plan::pairs();
     let names: BTreeSet<_> = all.iter().map(|pair| &pair.name).collect();
     assert_eq!(names.len(), all.len(), "every name is there once");
+    let kinds: BTreeSet<_> =
+        all.iter().filter_map(|pair| pair.name.split_once('-')).map(|(kind, _)| kind).collect();
+    assert!(all.iter().all(|pair| !kinds.contains(pair.name.as_str())), "no pair is called as a kind is");
     assert_eq!(plan::chosen(&[]).unwrap().len(), all.len());
     let chosen = |name: &str| plan::chosen(&[name.to_owned()]);
     assert_eq!(chosen("kernel-116-117").unwrap().len(), 1);
