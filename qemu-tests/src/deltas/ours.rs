@@ -107,3 +107,37 @@ pub(super) fn peak_of(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coracle::{cache::Cache, report::Report};
+
+    /// What stands in for `coracle`. Another process writes it: while this one had it open, it could not be started.
+    fn program(ctx: &Context, dir: &Path, text: &str) -> Program {
+        let path = dir.join("program");
+        let text = format!("#!/bin/sh\n{text}\n");
+        let words = ["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""];
+        Tool::host("sh").args(words).arg(&path).arg(text).run(ctx).unwrap();
+        Program(path)
+    }
+
+    #[test]
+    fn a_delta_is_believed_only_if_it_is_there_in_the_size_that_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let ctx = Context::new(Cache::open(dir.path().join("cache")).unwrap(), Report::silent());
+        let make = |script: &str| {
+            let program = program(&ctx, dir.path(), script);
+            program.make(&ctx, (Path::new("old"), Path::new("new")), dir.path())
+        };
+        let said = r#"echo '{"delta_bytes":5,"full_bytes":9}'"#;
+        let arguments = r#"[ "$1 $2 $3 $4 $5" = "--json delta old new -o" ] || exit 3"#;
+        let made = make(&format!("{arguments}\nsleep 0.2; printf 12345 > \"$6\"; {said}")).unwrap();
+        assert_eq!((made.bytes, made.full), (5, 9));
+        assert!(made.ms >= 200 && made.peak > 0, "{made:?}");
+        assert!(
+            make(&format!("printf 1234 > \"$6\"; {said}")).unwrap_err().to_string().contains("there are 4")
+        );
+        assert!(make("echo no >&2; exit 1").is_err());
+    }
+}
