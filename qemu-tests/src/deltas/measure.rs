@@ -8,9 +8,12 @@ use super::{
     plan::Pair,
     tools::Tools,
 };
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use coracle::context::Context;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+};
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -63,15 +66,22 @@ pub(super) fn measure(ctx: &Context, pair: &Pair, program: Option<&Program>) -> 
     Ok(Figures { sizes, changed: count, ours })
 }
 
-/// What general tools make of whole images.
+/// What general tools make of whole images: two of them at a time, each has one thread.
 fn images(ctx: &Context, tools: &Tools<'_>, old: &Path, new: &Path) -> Result<Sizes> {
-    Ok(Sizes {
-        full: timed(ctx, "zstd -19 of the whole", || tools.compressed(new))?,
-        xdelta3: timed(ctx, "xdelta3", || tools.xdelta3(old, new))?,
-        zstd: timed(ctx, "zstd --patch-from", || tools.zstd_of_images(old, new))?,
-        casync: timed(ctx, "casync", || tools.casync(old, new))?,
-        ..Sizes::default()
-    })
+    let first = || -> Result<(u64, u64)> {
+        let full = timed(ctx, "zstd -19 of the whole", || tools.compressed(new))?;
+        Ok((full, timed(ctx, "casync", || tools.casync(old, new))?))
+    };
+    let second = || -> Result<(u64, u64)> {
+        let xdelta3 = timed(ctx, "xdelta3", || tools.xdelta3(old, new))?;
+        Ok((xdelta3, timed(ctx, "zstd --patch-from", || tools.zstd_of_images(old, new))?))
+    };
+    let (second, first) = thread::scope(|scope| {
+        let first = scope.spawn(first);
+        (second(), first.join().unwrap_or_else(|_| Err(anyhow!("a thread was lost"))))
+    });
+    let ((full, casync), (xdelta3, zstd)) = (first?, second?);
+    Ok(Sizes { full, xdelta3, zstd, casync, ..Sizes::default() })
 }
 
 /// Does a part of the work and shows how long it took.

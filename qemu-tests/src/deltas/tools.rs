@@ -35,20 +35,20 @@ impl<'a> Tools<'a> {
     /// A file, compressed.
     pub(super) fn compressed(&self, new: &Path) -> Result<u64> {
         let tool = self.tool("zstd").args(["-19", "--long", "-T1", "-q", "-f"]).arg(new);
-        self.run(tool.arg("-o"), new)
+        self.run(tool.arg("-o"), new, ".zst")
     }
 
     /// What zstd makes of two images.
     pub(super) fn zstd_of_images(&self, old: &Path, new: &Path) -> Result<u64> {
         let tool =
             self.tool("zstd").args(["-19", "--long=31", "-T1", "-q", "-f"]).arg(patch_from(old)).arg(new);
-        self.run(tool.arg("-o"), new)
+        self.run(tool.arg("-o"), new, ".zstd")
     }
 
     /// What zstd makes of two files.
     pub(super) fn zstd(&self, old: &Path, new: &Path) -> Result<u64> {
         let tool = self.tool("zstd").args(["-19", "-T1", "-q", "-f"]).arg(patch_from(old)).arg(new);
-        self.run(tool.arg("-o"), new)
+        self.run(tool.arg("-o"), new, ".zstd")
     }
 
     /// What xdelta3 makes of two files, if it may remember all of the old one.
@@ -56,12 +56,12 @@ impl<'a> Tools<'a> {
         let [least, most] = WINDOW_BYTES;
         let window = old.metadata()?.len().next_power_of_two().clamp(least, most).to_string();
         let tool = self.tool("xdelta3").args(["-e", "-9", "-f", "-B", &window, "-s"]).args([old, new]);
-        self.run(tool, new)
+        self.run(tool, new, ".xdelta3")
     }
 
     /// What bsdiff makes of two files.
     pub(super) fn bsdiff(&self, old: &Path, new: &Path) -> Result<u64> {
-        self.run(self.tool("bsdiff").args([old, new]), new)
+        self.run(self.tool("bsdiff").args([old, new]), new, ".bsdiff")
     }
 
     /// The chunks of the new file that the old one has not, compressed as casync keeps them.
@@ -85,9 +85,10 @@ impl<'a> Tools<'a> {
         Ok(sum)
     }
 
-    /// Runs a tool whose last argument is the file that it makes; the bytes of that.
-    fn run(&self, tool: Tool<'_>, new: &Path) -> Result<u64> {
-        let out = beside(new, ".difference");
+    /// Runs a tool whose last argument is the file that it makes, which stands beside the new one for a while; the bytes
+    /// of that. Each tool has its own `suffix`: several may run at a time.
+    fn run(&self, tool: Tool<'_>, new: &Path, suffix: &str) -> Result<u64> {
+        let out = beside(new, suffix);
         tool.arg(&out).run(self.ctx)?;
         let bytes =
             out.metadata().with_context(|| format!("no difference {} was made", out.display()))?.len();
