@@ -132,12 +132,12 @@ mod tests {
         };
         let said = r#"echo '{"delta_bytes":5,"full_bytes":9}'"#;
         let arguments = r#"[ "$1 $2 $3 $4 $5" = "--json delta old new -o" ] || exit 3"#;
-        let made = make(&format!("{arguments}\nsleep 0.2; printf 12345 > \"$6\"; {said}")).unwrap();
-        assert_eq!((made.bytes, made.full), (5, 9));
-        assert!(made.ms >= 200 && made.peak > 0, "{made:?}");
+        let delta = make(&format!("{arguments}\nsleep 0.2; printf 12345 > \"$6\"; {said}")).unwrap();
+        assert_eq!((delta.bytes, delta.full), (5, 9));
+        assert!(delta.ms >= 200 && delta.peak > 0, "{delta:?}");
         assert!(
             make(&format!("printf 1234 > \"$6\"; {said}")).unwrap_err().to_string().contains("there are 4")
         );
-        assert!(make("echo no >&2; exit 1").is_err());
+        make("echo no >&2; exit 1").unwrap_err();
     }
 }
