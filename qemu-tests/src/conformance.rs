@@ -3,6 +3,7 @@
 //! The suite is a checkout of the `tuf-conformance` repository, written in Python; it serves repositories on the loopback
 //! interface and runs the client as a program. What it needs is installed with pip into a directory of the cache.
 
+use crate::programs::{self, KEPT};
 use anyhow::{Context as _, Result};
 use coracle::{
     cache::Cache,
@@ -24,22 +25,6 @@ use std::{
 /// Tests that are refused on purpose: devices verify Ed25519 and nothing else; the client is built with what the suite
 /// signs with by default beside it, and not with RSA.
 pub const REFUSED: [&str; 1] = ["test_keytype_and_scheme[rsa/rsassa-pss-sha256]"];
-
-/// The environment that pip and cargo need as it is.
-const KEPT: [&str; 12] = [
-    "HOME",
-    "PATH",
-    "CARGO_HOME",
-    "CARGO_TARGET_DIR",
-    "RUSTUP_HOME",
-    "PIP_INDEX_URL",
-    "PIP_CERT",
-    "PIP_FIND_LINKS",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-];
 
 /// Stands in for the program that moves the clock below the C library, which a static client does not ask.
 const FAKETIME: &str = "#!/bin/sh
@@ -114,7 +99,7 @@ pub fn run(options: &Options) -> Result<Outcome> {
     let faketime = programs.join("faketime");
     files::replace(&faketime, FAKETIME.as_bytes())?;
     fs::set_permissions(&faketime, fs::Permissions::from_mode(0o755))?;
-    let client = client(&ctx)?;
+    let client = programs::built(&ctx, "coracle-qemu-tests", "coracle-tuf-client")?;
     let report = home.join("report.json");
     let path = std::env::var("PATH").unwrap_or_default();
     let mut tests = Tool::host(&text(&python)?)
@@ -159,22 +144,6 @@ fn python(ctx: &Context, suite: &Path, home: &Path) -> Result<PathBuf> {
     of_host(&text(&python)?).args(["-m", "pip", "install", "--quiet"]).args(&wanted).run(ctx)?;
     files::replace(&stamp, wanted.join("\n").as_bytes())?;
     Ok(python)
-}
-
-/// The client, in the profile of this program.
-fn client(ctx: &Context) -> Result<PathBuf> {
-    let mut build = Tool::host("cargo")
-        .args(["build", "--quiet", "--locked", "--package", "coracle-qemu-tests"])
-        .args(["--bin", "coracle-tuf-client"])
-        .current_dir(crate::workspace())
-        .keep_env(&KEPT)
-        .within(Duration::from_mins(30));
-    if !cfg!(debug_assertions) {
-        build = build.arg("--release");
-    }
-    build.run(ctx)?;
-    let this = std::env::current_exe()?;
-    Ok(this.parent().context("this program is in no directory")?.join("coracle-tuf-client"))
 }
 
 fn text(path: &Path) -> Result<String> {

@@ -6,6 +6,7 @@
 pub mod campaign;
 mod channel;
 pub mod conformance;
+pub mod deltas;
 pub mod fleet;
 mod guest;
 mod http;
@@ -14,11 +15,13 @@ pub mod operator;
 mod packages;
 pub mod parsers;
 pub mod powercut;
+mod programs;
 pub mod releases;
 mod server;
 pub mod signing;
 pub mod spoil;
 mod state;
+mod svg;
 mod two_slots;
 pub mod voyage;
 

@@ -4,9 +4,10 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use coracle_qemu_tests::{
     campaign::{self, Summary},
-    conformance, fleet,
+    conformance, deltas, fleet,
 };
 use std::{
+    fs,
     io::{self, Write as _},
     path::Path,
     process::ExitCode,
@@ -28,6 +29,8 @@ enum Command {
     TufConformance(conformance::Options),
     /// Let a fleet of machines follow a channel, in virtual time.
     Fleet(fleet::Options),
+    /// Measure how large updates are: ours, and what general tools make of the same releases.
+    Deltas(deltas::Options),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Command::PowerCut(options) => power_cut(options),
         Command::TufConformance(options) => tuf_conformance(&options),
         Command::Fleet(options) => follow(&options),
+        Command::Deltas(options) => differ(&options),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -89,6 +93,31 @@ fn follow(options: &fleet::Options) -> Result<bool> {
         coracle::files::replace(path, tables.as_bytes())?;
     }
     Ok(broken.is_empty())
+}
+
+/// Whether every delta is as small as it must be.
+fn differ(options: &deltas::Options) -> Result<bool> {
+    let mut out = io::stdout();
+    if options.list {
+        write!(out, "{}", deltas::names())?;
+        return Ok(true);
+    }
+    let summary = deltas::run(options, |object| {
+        if options.json {
+            writeln!(io::stdout(), "{object}")?;
+        }
+        Ok(())
+    })?;
+    let table = summary.table();
+    if !options.json {
+        write!(out, "{table}")?;
+    }
+    if let Some(dir) = &options.out {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        coracle::files::replace(&dir.join("deltas.md"), table.as_bytes())?;
+        coracle::files::replace(&dir.join("deltas.svg"), summary.picture().as_bytes())?;
+    }
+    Ok(summary.is_good())
 }
 
 fn write_report(summary: &Summary, path: &Path) -> Result<()> {

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use coracle::{
     context::Context,
-    debian::{Archive, ArchiveOptions, Mirrors, Package, Request, Wish, fetch_all, unpack},
+    debian::{Archive, ArchiveOptions, Mirrors, Package, Pocket, Request, Wish, fetch_all, unpack},
     toolroot::{HostArch, ToolRoot},
     tree::{Content, Tree},
 };
@@ -45,6 +45,14 @@ pub fn filesystem_tools(ctx: &Context) -> Result<ToolRoot> {
     Ok(tools)
 }
 
+/// The general tools that make differences and find chunks, and what measures them.
+pub(crate) fn difference_tools(ctx: &Context) -> Result<ToolRoot> {
+    let wanted = ["zstd", "xdelta3", "bsdiff", "casync"];
+    let packages = fetch(ctx, HostArch::current()?.debian(), &Request::closure_of(wanted))?;
+    let (tools, _) = ToolRoot::of_packages(ctx, &packages, || Ok(()))?;
+    Ok(tools)
+}
+
 /// A web server.
 pub fn nginx(ctx: &Context) -> Result<ToolRoot> {
     let packages = fetch(ctx, HostArch::current()?.debian(), &Request::closure_of(["nginx"]))?;
@@ -61,8 +69,19 @@ pub fn python_tuf(ctx: &Context) -> Result<ToolRoot> {
 }
 
 fn fetch(ctx: &Context, arch: &str, request: &Request) -> Result<Vec<Package>> {
+    fetch_from(ctx, ("trixie", &Pocket::ALL), arch, request)
+}
+
+/// Packages of any suite, from some of its pockets.
+pub(crate) fn fetch_from(
+    ctx: &Context,
+    (suite, pockets): (&str, &[Pocket]),
+    arch: &str,
+    request: &Request,
+) -> Result<Vec<Package>> {
     let mirrors = Mirrors::find(&Wish::default(), &Wish::default())?;
-    let archive = Archive::open(ctx, &ArchiveOptions::new(mirrors, "trixie"))?;
+    let options = ArchiveOptions { pockets: pockets.to_vec(), ..ArchiveOptions::new(mirrors, suite) };
+    let archive = Archive::open(ctx, &options)?;
     let packages = archive.index(ctx, arch)?.resolve(request)?;
     fetch_all(ctx, archive.mirrors(), &packages)?;
     Ok(packages)

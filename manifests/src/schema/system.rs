@@ -80,7 +80,7 @@ pub(crate) struct KernelTable {
     #[schemars(extend("examples" = [["virtio", "nvme"]]))]
     pub(crate) hardware: Vec<Hardware>,
     /// Modules to load at every boot beside those, with all they depend on.
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 1024))]
     pub(crate) modules: Vec<ModuleName>,
     /// Kernel arguments to add.
     pub(crate) args: Option<KernelArgs>,

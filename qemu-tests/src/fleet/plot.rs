@@ -4,8 +4,9 @@ use super::{
     plan::{self, Clock},
     simulation::{Log, Told},
 };
+use crate::svg::{self, BLUE, GREEN, GRID, INK, OCHRE, PALE, RED, put};
 use coracle_format::version::Version;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 const WIDTH: u64 = 960;
 const HEIGHT: u64 = 440;
@@ -13,11 +14,6 @@ const LEFT: u64 = 56;
 const RIGHT: u64 = 24;
 const TOP: u64 = 76;
 const BOTTOM: u64 = 72;
-
-const INK: &str = "#1b2733";
-const PALE: &str = "#66788a";
-const GRID: &str = "#e3e8ee";
-const RED: &str = "#c8402f";
 
 /// Some machines, the release that is counted, and how its line looks.
 struct Line {
@@ -31,21 +27,21 @@ struct Line {
 const LINES: [Line; 5] = [
     Line {
         name: "second release: all machines",
-        colour: "#3a7bbf",
+        colour: BLUE,
         stroke: "2.6",
         version: plan::SECOND,
         is_in: |_| true,
     },
     Line {
         name: "with a window",
-        colour: "#2f8f4e",
+        colour: GREEN,
         stroke: "1.2",
         version: plan::SECOND,
         is_in: |machine| machine.windows.iter().next().is_some(),
     },
     Line {
         name: "offline for days",
-        colour: "#c98a1b",
+        colour: OCHRE,
         stroke: "1.2",
         version: plan::SECOND,
         is_in: |machine| machine.was_away,
@@ -62,21 +58,12 @@ const LINES: [Line; 5] = [
 
 /// The picture.
 pub(super) fn draw(log: &Log) -> String {
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"system-ui, sans-serif\" \
-         font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text x=\"16\" y=\"28\" font-size=\"17\" font-weight=\"600\" fill=\"{INK}\">{} machines, one static repository</text>\n",
-        log.machines.len()
-    );
+    let title = format!("{} machines, one static repository", log.machines.len());
+    let mut svg = svg::begin(WIDTH, HEIGHT, &title);
     frame(&mut svg);
     lines(&mut svg, log);
     svg.push_str("</svg>\n");
     svg
-}
-
-fn put(svg: &mut String, text: fmt::Arguments<'_>) {
-    let written = svg.write_fmt(text);
-    debug_assert!(written.is_ok(), "writing to a string cannot fail");
 }
 
 /// The axes, the pause, and moments that have a name.

@@ -1,0 +1,75 @@
+//! How large updates are: the project's deltas against what general tools make of the same releases, in one run.
+//!
+//! ```text
+//! plan       which releases, and what is expected of each pair
+//! recipe     how a release is built; kernel, with all modules of a kernel
+//! contents   a built release taken apart into files
+//! tools      general tools: programs that make differences, and chunks
+//! byhand     the best of them for each file
+//! ours       the project's own
+//! goal       what must be, what is wanted
+//! report, plot
+//! ```
+
+mod byhand;
+mod contents;
+mod goal;
+mod kernel;
+mod measure;
+mod ours;
+mod plan;
+mod plot;
+mod recipe;
+mod report;
+#[cfg(test)]
+mod tests;
+mod tools;
+
+pub use report::Summary;
+
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// Measure how large updates are: ours, and what general tools make of the same releases.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Options {
+    /// Only this pair, or all of this kind; may be repeated
+    #[arg(long = "pair", value_name = "NAME")]
+    pub pairs: Vec<String>,
+    /// Print one object per pair on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Write the table (deltas.md) and a picture (deltas.svg) to this directory
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Leave our own deltas out
+    #[arg(long)]
+    pub without_ours: bool,
+    /// Say which pairs there are, and measure none
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Measures the pairs, one after the other; `tell` gets the object of each as soon as it is known.
+pub fn run(options: &Options, mut tell: impl FnMut(&serde_json::Value) -> Result<()>) -> Result<Summary> {
+    let ctx = crate::context()?;
+    let pairs = plan::chosen(&options.pairs)?;
+    let program = (!options.without_ours).then(|| ours::Program::build(&ctx)).transpose()?;
+    let mut rows = Vec::new();
+    for (number, pair) in pairs.iter().enumerate() {
+        ctx.report.info(format!("pair {} of {}: {}", number + 1, pairs.len(), pair.name));
+        let outcome = measure::measure(&ctx, pair, program.as_ref());
+        if let Err(error) = &outcome {
+            ctx.report.warn(format!("{}: {error:#}", pair.name));
+        }
+        let row = report::Row::new(pair, outcome);
+        tell(&row.json())?;
+        rows.push(row);
+    }
+    Ok(Summary::new(rows))
+}
+
+/// The names of all pairs, a line each.
+pub fn names() -> String {
+    plan::pairs().into_iter().map(|pair| pair.name + "\n").collect()
+}

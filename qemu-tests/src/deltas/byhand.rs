@@ -1,0 +1,118 @@
+//! B2: what somebody gets by hand with general tools, who unpacks the kernel and takes the better of two tools for every
+//! file. Names, owners, and where files are in the file system are not even counted.
+
+use super::{contents::Files, tools::Tools};
+use anyhow::{Context as _, Result, anyhow};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Write as _,
+    path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+/// What precedes the release in the path of a kernel module.
+const MODULES: &str = "lib/modules/";
+
+/// A file that the old release has not, or has otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Change<'a> {
+    /// Its path in the new release.
+    pub(super) path: &'a str,
+    /// Its bytes before; `None` if nothing was there.
+    pub(super) old: Option<&'a [u8]>,
+    /// Its bytes.
+    pub(super) new: &'a [u8],
+}
+
+/// What a change takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cost {
+    /// The path.
+    pub(super) path: String,
+    /// What bsdiff makes of it, if there was a file before.
+    pub(super) bsdiff: Option<u64>,
+    /// What zstd does.
+    pub(super) zstd: u64,
+}
+
+impl Cost {
+    /// The better one.
+    pub(super) fn best(&self) -> u64 {
+        self.bsdiff.map_or(self.zstd, |bytes| bytes.min(self.zstd))
+    }
+}
+
+/// The path by which a file finds its partner: that of a kernel module without the kernel's release.
+pub(super) fn place(path: &str) -> String {
+    let Some((before, rest)) = path.split_once(MODULES) else { return path.to_owned() };
+    match rest.split_once('/') {
+        Some((_, rest)) => format!("{before}{MODULES}{rest}"),
+        None => path.to_owned(),
+    }
+}
+
+/// The same path in the other part: what is in memory in one release may be on the image in the next.
+fn elsewhere(place: &str) -> Option<String> {
+    match place.split_once('/')? {
+        ("root", rest) => Some(format!("memory/{rest}")),
+        ("memory", rest) => Some(format!("root/{rest}")),
+        _ => None,
+    }
+}
+
+/// What changed, the largest first. Equal changes are one: nobody sends them twice.
+pub(super) fn changes<'a>(old: &'a Files, new: &'a Files) -> Vec<Change<'a>> {
+    let before: BTreeMap<String, &[u8]> =
+        old.iter().map(|(path, bytes)| (place(path), bytes.as_slice())).collect();
+    let known: BTreeSet<&[u8]> = old.values().map(Vec::as_slice).collect();
+    let mut seen = BTreeSet::new();
+    let mut changes = Vec::new();
+    for (path, bytes) in new {
+        let new = bytes.as_slice();
+        let place = place(path);
+        let partner = before.get(&place).or_else(|| before.get(&elsewhere(&place)?)).copied();
+        // A file that has only moved is sent by nobody.
+        if !known.contains(new) && seen.insert((partner, new)) {
+            changes.push(Change { path, old: partner.filter(|old| !old.is_empty()), new });
+        }
+    }
+    changes.sort_by_key(|change| std::cmp::Reverse(change.new.len()));
+    changes
+}
+
+/// What each of them takes, measured in as many threads as there are processors; files are written to `dir` for it.
+pub(super) fn costs(tools: &Tools<'_>, changes: &[Change<'_>], dir: &Path) -> Result<Vec<Cost>> {
+    let (next, costs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = |number: usize| -> Result<()> {
+        let (old, new) = (dir.join(format!("{number}.old")), dir.join(format!("{number}.new")));
+        while let Some(change) = changes.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let cost = cost(tools, change, &old, &new)
+                .with_context(|| format!("cannot measure the change of {}", change.path))?;
+            costs.lock().unwrap_or_else(PoisonError::into_inner).push(cost);
+        }
+        Ok(())
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|number| scope.spawn(move || work(number))).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(anyhow!("a thread was lost"))))
+    })?;
+    Ok(costs.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn cost(tools: &Tools<'_>, change: &Change<'_>, old: &Path, new: &Path) -> Result<Cost> {
+    File::create(new)?.write_all(change.new)?;
+    let path = change.path.to_owned();
+    let Some(before) = change.old else {
+        return Ok(Cost { path, bsdiff: None, zstd: tools.compressed(new)? });
+    };
+    File::create(old)?.write_all(before)?;
+    Ok(Cost { path, bsdiff: Some(tools.bsdiff(old, new)?), zstd: tools.zstd(old, new)? })
+}
