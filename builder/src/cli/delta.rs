@@ -21,7 +21,7 @@ pub(super) fn run(ctx: &Context, args: &Delta, format: Format) -> Result<()> {
     let [old, new, out] = [&args.old, &args.new, &args.out].map(|path| path.clone().unwrap_or_default());
     let written = delta::make(ctx, (&old, &new), &out)?;
     written.notes.iter().for_each(|note| ctx.report.warn(note));
-    if let Some(picture) = args.explain.as_deref().filter(|path| !path.as_os_str().is_empty()) {
+    if let Some(picture) = args.explain.iter().flatten().next() {
         let title = format!("{}: {}", out.display(), summary(&written));
         files::replace(picture, written.explanation.svg(&title).as_bytes())?;
         ctx.report.info(picture.display().to_string());

@@ -10,7 +10,7 @@ use crate::{
     digest::Hasher,
     error::{Error, Kind as ErrorKind, Result},
 };
-use coracle_delta::{Isa, Pair, Segment, Space};
+use coracle_delta::Pair;
 use coracle_format::{
     bundle::Part,
     delta::{Extent, File, Method, Operation, Packed, STREAM_BYTES_MAX, UNPACKED_BYTES_MAX},
@@ -159,12 +159,11 @@ impl<'a> Job<'a> {
     }
 
     fn pair<'b>(&'b self, packed: Option<&'b Payload>) -> Pair<'b> {
-        let (head, old) = self.old.as_ref().map_or((0, &[][..]), |old| (old.piece.head, &*old.bytes));
+        let old = self.old.as_ref().map_or(&[][..], |old| &old.bytes);
         if let Some(payload) = packed {
             return Pair::of(payload.old.as_deref().unwrap_or(old), &payload.new);
         }
-        let whole = whole((head, old), (self.new.piece.head, &self.new.bytes));
-        whole.part(self.tile.at..self.tile.at + self.tile.range.len())
+        Pair::of(old, &self.new.bytes).part(self.tile.at..self.tile.at + self.tile.range.len())
     }
 
     fn file(&self, packed: Option<&Payload>) -> File {
@@ -205,23 +204,6 @@ fn files(sides: &Sides<'_>, run: &Run, payload: Option<&Payload>) -> Result<Opti
     let costs = costs.collect();
     let operation = operation(run, Method::Files(files), &stream, source(sides, &sources));
     Ok(Some(Made { operation, stream, costs, note: None }))
-}
-
-/// Both versions of a piece, with the code in the file, which begins behind its head.
-fn whole<'a>((old_head, old): (usize, &'a [u8]), (new_head, new): (usize, &'a [u8])) -> Pair<'a> {
-    let (old_space, old_isa) = shifted(old, old_head);
-    let (new_space, isa) = shifted(new, new_head);
-    let isa = if isa == old_isa { isa } else { Isa::None };
-    Pair { old, new, start: 0, isa, old_space, new_space }
-}
-
-fn shifted(bytes: &[u8], head: usize) -> (Space, Isa) {
-    let (space, isa) = Space::of_file(bytes.get(head..).unwrap_or_default());
-    if head == 0 {
-        return (space, isa);
-    }
-    let shift = |segment: &Segment| Segment { offset: segment.offset.saturating_add(wide(head)), ..*segment };
-    (Space::new(space.segments().iter().map(shift).collect()).unwrap_or_default(), isa)
 }
 
 /// The stream makes what it should: a machine would find out as well, but only when it is too late to mend.

@@ -1,12 +1,9 @@
 //! A release taken apart: every byte of it belongs to one piece, and a piece is what has a counterpart in another
-//! release: a file of the root, a file of the initramfs, the kernel, or what stands between them.
+//! release: a file of the root, a file of the initramfs, the kernel, or what is between them.
 
 use super::{boot, release::Release, root};
 use coracle_format::bundle::Part;
 use std::{borrow::Cow, ops::Range};
-
-/// What stands between two files and is shorter than this belongs to the second one.
-const GAP_BYTES_MIN: usize = 4096;
 
 /// Bytes of a release that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +14,6 @@ pub(crate) struct Piece {
     pub(crate) part: Part,
     /// Where its bytes are in the part, one behind the other.
     pub(crate) extents: Vec<Range<usize>>,
-    /// So many bytes of the first extent stand before the file itself.
-    pub(crate) head: usize,
     /// What it is.
     pub(crate) kind: Kind,
 }
@@ -36,7 +31,7 @@ pub(crate) enum Kind {
 
 impl Piece {
     pub(super) fn file(name: impl Into<String>, part: Part, extents: Vec<Range<usize>>) -> Self {
-        Self { name: name.into(), part, extents, head: 0, kind: Kind::File }
+        Self { name: name.into(), part, extents, kind: Kind::File }
     }
 
     /// How many bytes it has.
@@ -92,57 +87,37 @@ impl Pieces {
     }
 
     /// Adds the files of a part, which do not overlap, and what is between them.
-    fn add(&mut self, part: Part, length: usize, mut files: Vec<Piece>) -> Vec<Tile> {
-        let mut places: Vec<(Range<usize>, usize, usize)> = Vec::new();
+    fn add(&mut self, part: Part, length: usize, files: Vec<Piece>) -> Vec<Tile> {
+        let (first, mut tiles, mut gaps) = (self.all.len(), Vec::new(), Vec::new());
         for (number, file) in files.iter().enumerate() {
             let mut at = 0;
-            for extent in &file.extents {
-                places.push((extent.clone(), number, at));
-                at += extent.len();
+            for range in file.extents.iter().cloned() {
+                let bytes = range.len();
+                tiles.push(Tile { piece: first + number, at, range });
+                at += bytes;
             }
         }
-        places.sort_by_key(|(range, ..)| range.start);
-        let (first, mut gaps, mut tiles, mut end) = (self.all.len(), Vec::new(), Vec::new(), 0);
-        let behind = first + files.len();
-        let mut fill = |range: Range<usize>, before: &str| {
-            let piece = Piece {
-                kind: Kind::Gap,
-                ..Piece::file(format!("before {before}"), part, vec![range.clone()])
-            };
-            tiles.push(Tile { piece: behind + gaps.len(), at: 0, range });
-            gaps.push(piece);
-        };
-        let mut heads = Vec::new();
-        let mut own = Vec::new();
-        for (range, number, at) in places {
-            let gap = end..range.start;
-            let mut start = range.start;
-            let takes = at == 0 && files[number].kind == Kind::File;
-            if gap.len() >= GAP_BYTES_MIN || (!gap.is_empty() && !takes) {
-                fill(gap, &files[number].name);
-            } else if !gap.is_empty() {
-                heads.push((number, gap.len()));
-                start = gap.start;
+        tiles.sort_by_key(|tile| tile.range.start);
+        let mut end = 0;
+        let behind = tiles.iter().map(|tile| (tile.range.clone(), files[tile.piece - first].name.as_str()));
+        for (range, name) in behind.chain([(length..length, "the end")]) {
+            if end < range.start {
+                let gap = Piece::file(format!("before {name}"), part, vec![end..range.start]);
+                gaps.push(Piece { kind: Kind::Gap, ..gap });
             }
-            own.push((number, at, start..range.end));
             end = range.end;
         }
-        if end < length {
-            fill(end..length, "the end");
-        }
-        for (number, head) in heads {
-            let behind = &mut files[number];
-            behind.head = head;
-            behind.extents[0].start -= head;
-        }
-        tiles.extend(own.into_iter().map(|(number, at, range)| {
-            let at = if at == 0 { 0 } else { at + files[number].head };
-            Tile { piece: first + number, at, range }
-        }));
-        tiles.sort_by_key(|tile| tile.range.start);
         name_apart(&mut gaps);
         self.all.extend(files);
-        self.all.extend(gaps);
+        for gap in gaps {
+            tiles.extend(gap.extents.iter().map(|range| Tile {
+                piece: self.all.len(),
+                at: 0,
+                range: range.clone(),
+            }));
+            self.all.push(gap);
+        }
+        tiles.sort_by_key(|tile| tile.range.start);
         tiles
     }
 }
@@ -187,19 +162,16 @@ mod tests {
 
     #[test]
     #[expect(clippy::single_range_in_vec_init, reason = "extents are ranges")]
-    fn short_gaps_belong_to_the_file_behind_them_and_long_ones_are_pieces() {
+    fn what_is_between_files_is_named_by_what_follows() {
         let mut pieces = Pieces::default();
         let files = vec![
             Piece::file("a", Part::Root, vec![100..5000, 20_000..21_000]),
-            Piece::file("b", Part::Root, vec![5100..6000]),
-            Piece { kind: Kind::Packed, ..Piece::file("c", Part::Root, vec![6010..7000]) },
+            Piece::file("b", Part::Root, vec![5000..6000]),
         ];
         let tiles = pieces.add(Part::Root, 30_000, files);
         check(&pieces, &tiles, 30_000);
-        let names: Vec<_> = pieces.all.iter().map(|piece| (piece.name.as_str(), piece.head)).collect();
-        let expected =
-            [("a", 100), ("b", 100), ("c", 0), ("before c", 0), ("before a", 0), ("before the end", 0)];
-        assert_eq!(names, expected);
+        let names: Vec<_> = pieces.all.iter().map(|piece| piece.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "before a", "before a (1)", "before the end"]);
     }
 
     proptest! {

@@ -20,8 +20,8 @@ pub struct Delta {
     #[arg(short, long, value_name = "FILE", required = true)]
     pub out: Option<PathBuf>,
     /// Show what costs how much, as a table; with FILE as a picture (SVG) as well
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "")]
-    pub explain: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub explain: Option<Option<PathBuf>>,
 }
 
 /// What to do with a delta.
