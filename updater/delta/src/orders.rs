@@ -45,7 +45,13 @@ impl Orders {
                 What::Relocations { .. } | What::Numbers { .. } | What::Symbols { .. } | What::Headers => {
                     None
                 }
-                What::Any | What::Plain | What::Alternatives | What::Data | What::Sums | What::Types => None,
+                What::Any
+                | What::Code
+                | What::Plain
+                | What::Alternatives
+                | What::Data
+                | What::Sums
+                | What::Types => None,
             };
             let Some(record) = record.filter(|(bytes, _)| part.0.bytes / wide(*bytes) <= wide(left)) else {
                 parts.push(Vec::new());

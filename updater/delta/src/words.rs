@@ -269,19 +269,20 @@ impl Finder<'_> {
         }
         let address = u64::try_from(at).ok().and_then(|at| self.space.address(at));
         let part = self.sections.at(u64::try_from(at).ok()?);
-        if !matches!(part.1, What::Any | What::Plain) {
+        if !matches!(part.1, What::Any | What::Code | What::Plain) {
             return self.sections.word(view, at, address, part);
         }
         let word = view.word(at)?;
         if word == 0 {
             return None;
         }
-        let code = match (self.isa, address.filter(|_| part.1 == What::Any)) {
+        let code = match (self.isa, address.filter(|_| part.1 != What::Plain)) {
             (Isa::X86_64, Some(address)) => self.x86(view, at, (word, address)),
             (Isa::Aarch64, Some(address)) => self.arm(view, at, (word, address)),
             (Isa::None | Isa::X86_64 | Isa::Aarch64, _) => None,
         };
-        code.or_else(|| self.data(view, at, (word, address)))
+        // Code holds no offsets but those of its instructions.
+        code.or_else(|| self.data(view, at, (word, address.filter(|_| part.1 != What::Code))))
     }
 
     fn is_inside(&self, target: u64) -> bool {
