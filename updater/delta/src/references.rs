@@ -24,6 +24,8 @@ const COLUMN_BITS: u32 = 10;
 /// Predictions of a region are used until they were wrong this much more often than right.
 const TRUST_MIN: i8 = -2;
 const TRUST_MAX: i8 = 8;
+/// Short addresses are only used once they were right: most words that could be one are not.
+const TRUST_MIN_SHORT: i8 = 1;
 /// And are sure when they were right this much more often.
 const TRUST_SURE: i8 = 4;
 
@@ -238,7 +240,8 @@ impl<'a> References<'a> {
     fn guessed(&self, guess: Guess) -> Guess {
         let moved = guess.predicted != guess.word.bytes;
         let sure = guess.sure && (guess.in_table.is_some() || self.trust[guess.region] >= TRUST_SURE);
-        let used = if self.trust[guess.region] >= TRUST_MIN { guess.predicted } else { guess.word.bytes };
+        let least = if guess.form() == Form::Short { TRUST_MIN_SHORT } else { TRUST_MIN };
+        let used = if self.trust[guess.region] >= least { guess.predicted } else { guess.word.bytes };
         Guess { bytes: used.to_le_bytes(), moved, sure, ..guess }
     }
 
