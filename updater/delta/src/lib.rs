@@ -1,17 +1,20 @@
 //! From an old file to a new one, in as few bytes as can be had.
 //!
 //! A delta names the pieces of the old file that the new one repeats (*copies*), and codes what is left with adaptive
-//! probabilities. Two things make it small:
+//! probabilities. Three things make it small:
 //!
 //! - **The copies say where everything went.** Programs, kernels and modules are full of addresses: of calls, of tables,
 //!   of pointers. A function that grows by a few bytes changes most addresses behind it. The reader has the copies before
 //!   the first byte, so it knows where an old address is now, and predicts each reference instead of being told. Which
 //!   bytes are references is guessed from the old file alone (`words`); a wrong guess costs a few bits.
+//! - **Tables are known.** A kernel module is half tables: relocations, symbols, types. Their numbers go where what they
+//!   name has gone (`sections`), in the order of where that is (`orders`), or become what they became in the file before
+//!   (`shifts`).
 //! - **Bytes are coded with what is around them**: a context-mixing model over the predicted byte and the bytes before it.
 //!
 //! The same code runs in both directions: a maker gives the bits, a reader gets them (`coder::Coder`).
 //!
-//! Reading order: [`coder`] → [`model`] → [`space`], `words`, [`moves`] → `file`. The bytes are in
+//! Reading order: [`coder`] → [`model`] → [`space`], [`sections`], `words`, [`moves`], `references` → `file`. The bytes are in
 //! `docs/formats/delta-stream.md`. Everything here is bounded, whatever the input: see [`limits`]. Arithmetic is in integers
 //! only, so that every machine decides alike.
 #![forbid(unsafe_code)]

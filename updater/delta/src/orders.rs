@@ -32,7 +32,7 @@ pub(crate) struct Reached {
 }
 
 impl Orders {
-    /// Of all ascending tables, up to a limit on their records.
+    /// Of all ascending tables; no more records are looked at than the limit on them.
     pub(crate) fn read(old: &mut dyn Old, sections: &Sections, targets: &Targets<'_>) -> io::Result<Self> {
         let mut left = ORDERED_MAX;
         let mut parts = Vec::new();
@@ -45,14 +45,20 @@ impl Orders {
                 What::Relocations { .. } | What::Numbers { .. } | What::Symbols { .. } | What::Headers => {
                     None
                 }
-                What::Any | What::Plain | What::Alternatives | What::Data | What::Sums | What::Types => None,
+                What::Any
+                | What::Code
+                | What::Plain
+                | What::Alternatives
+                | What::Data
+                | What::Sums
+                | What::Types => None,
             };
             let Some(record) = record.filter(|(bytes, _)| part.0.bytes / wide(*bytes) <= wide(left)) else {
                 parts.push(Vec::new());
                 continue;
             };
+            left -= usize::try_from(part.0.bytes).unwrap_or(usize::MAX).min(left * record.0) / record.0;
             let went = table(old, (sections, targets), *part, record)?;
-            left -= went.len();
             parts.push(went);
         }
         Ok(Self { parts })
@@ -116,4 +122,32 @@ fn table(
     out.sort_unstable();
     out.dedup();
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_next_is_the_least_that_is_beyond() {
+        let orders = Orders { parts: vec![Vec::new(), vec![110, 120, 130, 210]] };
+        let next =
+            |reached, from| orders.next(1, Reached { part: 1, target: reached }, (Field::Addend, from));
+        assert_eq!(
+            [110, 115, 130, 210].map(|reached| next(reached, 100)),
+            [Some(120), Some(120), Some(210), None]
+        );
+        // A section that begins behind, and another table.
+        assert_eq!(next(120, 200), Some(210));
+        assert_eq!(orders.next(1, Reached { part: 0, target: 120 }, (Field::Addend, 100)), Some(110));
+        assert_eq!(orders.next(0, Reached::default(), (Field::Addend, 0)), None);
+    }
+
+    #[test]
+    fn addresses_keep_their_upper_half() {
+        let orders = Orders { parts: vec![vec![0x8100_0010, 0x8100_0020]] };
+        let reached = Reached { part: 0, target: 0xffff_ffff_8100_0010 };
+        let next = orders.next(0, reached, (Field::Number(Kind::Addresses), 0));
+        assert_eq!(next, Some(0xffff_ffff_8100_0020));
+    }
 }

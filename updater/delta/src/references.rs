@@ -24,6 +24,10 @@ const COLUMN_BITS: u32 = 10;
 /// Predictions of a region are used until they were wrong this much more often than right.
 const TRUST_MIN: i8 = -2;
 const TRUST_MAX: i8 = 8;
+/// Short addresses are only used once they were right: most words that could be one are not.
+const TRUST_MIN_SHORT: i8 = 1;
+/// And are sure when they were right this much more often.
+const TRUST_SURE: i8 = 4;
 
 /// A file, as far as references need it.
 #[derive(Clone, Copy, Debug)]
@@ -189,12 +193,12 @@ impl<'a> References<'a> {
     ) -> Option<Guess> {
         let word = self.targets.finder.word(view, old)?;
         let class = u64::try_from(word.form.class()).ok()?;
-        let region = match word.form {
+        let is_code = matches!(word.form, Form::Relative) || matches!(word.form, Form::Short) && old % 4 != 0;
+        let region = if is_code {
             // What stands before tells more of code than where it is.
-            Form::Short if old % 4 != 0 => {
-                u64::from(view.before(old, 1)) << 8 | u64::from(view.before(old, 2)) | 1 << 40
-            }
-            _ => u64::try_from(old >> REGION_BYTES).ok()?,
+            1 << 40 | u64::from(view.before(old, 1)) << 8 | u64::from(view.before(old, 2))
+        } else {
+            u64::try_from(old >> REGION_BYTES).ok()?
         };
         let region = spread((region << 5 | class) + 1, REGION_BITS);
         let plain = Guess {
@@ -235,8 +239,10 @@ impl<'a> References<'a> {
 
     fn guessed(&self, guess: Guess) -> Guess {
         let moved = guess.predicted != guess.word.bytes;
-        let used = if self.trust[guess.region] >= TRUST_MIN { guess.predicted } else { guess.word.bytes };
-        Guess { moved, bytes: used.to_le_bytes(), ..guess }
+        let sure = guess.sure && (guess.in_table.is_some() || self.trust[guess.region] >= TRUST_SURE);
+        let least = if guess.form() == Form::Short { TRUST_MIN_SHORT } else { TRUST_MIN };
+        let used = if self.trust[guess.region] >= least { guess.predicted } else { guess.word.bytes };
+        Guess { bytes: used.to_le_bytes(), moved, sure, ..guess }
     }
 
     /// Where an old target is in the new file.

@@ -37,6 +37,8 @@ const BEHIND: u64 = 4;
 pub(crate) enum What {
     /// Code and data that may refer to anything.
     Any,
+    /// Code.
+    Code,
     /// Data that may refer to anything.
     Plain,
     /// Records of the kernel's alternative instructions: two offsets in 14 bytes.
@@ -205,7 +207,7 @@ impl Sections {
     ) -> Option<Word> {
         let place = at.checked_sub(index(range.offset))?;
         match what {
-            What::Any | What::Plain | What::Data => None,
+            What::Any | What::Code | What::Plain | What::Data => None,
             What::Alternatives => {
                 let bits = u64::from(view.word(at).filter(|_| matches!(place % 14, 0 | 4))?);
                 let form = Form::Offset;
@@ -303,7 +305,7 @@ fn what(
         SYMBOLS => What::Symbols { names: link(40) },
         _ if name.starts_with(b".BTF\0") => What::Types,
         _ if name.starts_with(b"__version") || name.starts_with(b"__kcrctab") => What::Sums,
-        _ if is_code(header) => What::Any,
+        _ if is_code(header) => What::Code,
         _ if is_relocatable || name.starts_with(b".orc_unwind\0") => What::Data,
         _ if name.starts_with(b".altinstructions\0") => What::Alternatives,
         _ => What::Plain,

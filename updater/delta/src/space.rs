@@ -71,6 +71,12 @@ impl Space {
         !self.segments.is_empty()
     }
 
+    /// Whether there is a template at address 0, such as per-processor data of a kernel: code refers to it, but small
+    /// numbers are no addresses.
+    pub(crate) fn has_template(&self) -> bool {
+        self.segments.iter().any(|segment| segment.address == 0 && segment.offset > 0)
+    }
+
     /// Where a byte of the file is in memory.
     pub(crate) fn address(&self, offset: u64) -> Option<u64> {
         if self.segments.is_empty() {
@@ -129,9 +135,7 @@ mod elf {
                 let header = file.get(first.checked_add(number * 56)?..)?.get(..56)?;
                 let segment =
                     Segment { offset: long(header, 8), address: long(header, 16), bytes: long(header, 32) };
-                // A segment at address 0 behind the beginning of the file is a template, such as per-processor data.
-                let is_template = segment.address == 0 && segment.offset > 0;
-                (header.starts_with(&LOAD) && !is_template).then_some(segment)
+                header.starts_with(&LOAD).then_some(segment)
             });
             (Self::new(headers.collect()).unwrap_or_default(), isa)
         }

@@ -137,3 +137,51 @@ fn symbols(file: &[u8], (offset, address): (u64, u64)) -> Option<Vec<Table>> {
         Table { offset: wide(base + 8), bytes: wide(3 * count), kind: Kind::Entries, from: distances.offset };
     Some(vec![distances, entries])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::{Segment, Space};
+
+    /// An ELF file without sections that is at this address, and the index of pieces of names.
+    fn kernel(address: u64, places: impl Fn(u32) -> u32) -> (Vec<u8>, Space) {
+        let mut file = vec![0; 4096];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file.extend((0..256_u16).flat_map(|piece| (piece * 4).to_le_bytes()));
+        file.extend((0..2000).flat_map(|symbol| places(symbol * 16).to_le_bytes()));
+        file.extend(address.to_le_bytes());
+        file.extend([0; 6000]);
+        let headers = wide(file.len());
+        file[40..48].copy_from_slice(&headers.to_le_bytes());
+        file.extend(
+            [0, 0x8100_0010_u32, 0x8100_0020, 0, 0x8100_0030].iter().flat_map(|word| word.to_le_bytes()),
+        );
+        let space = Space::new(vec![Segment { offset: 0, address, bytes: headers }]).unwrap();
+        (file, space)
+    }
+
+    #[test]
+    fn tables_of_a_kernel_are_found() {
+        for (kind, flip) in [(Kind::Distances, 0), (Kind::Inverted, u32::MAX)] {
+            let (file, space) = kernel(0xffff_ffff_8100_0000, |place| place ^ flip);
+            let headers = 4608 + 8000 + 8 + 6000;
+            let table = |offset, bytes, kind, from| Table { offset, bytes, kind, from };
+            assert_eq!(
+                find(&file, &space),
+                [
+                    table(4608, 8000, kind, 0),
+                    table(12616, 6000, Kind::Entries, 4608),
+                    table(headers + 4, 8, Kind::Addresses, 0),
+                    table(headers + 16, 4, Kind::Addresses, 0),
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn other_files_have_none() {
+        assert_eq!(find(b"\x7fELF\x02\x01", &Space::default()), []);
+        let (file, _) = kernel(0xffff_ffff_8100_0000, |place| place);
+        assert_eq!(find(&file[1..], &Space::default()), []);
+    }
+}

@@ -139,3 +139,66 @@ const fn behind(kind: u32, members: u32) -> (u32, &'static [Word]) {
         _ => (0, &[]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(words: &[u32]) -> Vec<u8> {
+        let bytes = u32::try_from(4 * words.len()).unwrap();
+        let header = [0x0001_eb9f, 24, 0, bytes, bytes, 0];
+        header.iter().chain(words).flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn names_and_types_are_told_from_sizes() {
+        // A structure with two members, a pointer, a function's parameters, an array.
+        let words = [
+            1,
+            0x0400_0002,
+            16,
+            5,
+            7,
+            0,
+            6,
+            8,
+            64, // structure
+            0,
+            0x0200_0000,
+            1, // pointer
+            0,
+            0x0d00_0001,
+            3,
+            9,
+            2, // parameters
+            0,
+            0x0300_0000,
+            0,
+            4,
+            5,
+            6, // array
+        ];
+        let kinds = "n..nt.nt.n.tn.tntn..tt.";
+        let bytes = section(&words);
+        let mut old = bytes.as_slice();
+        let types = Types::read(&mut old, 0, bytes.len().try_into().unwrap()).unwrap();
+        let found: String = (0..words.len())
+            .map(|word| match types.form(HEADER_BYTES + 4 * word) {
+                Some(Form::Shift(Shift::Name)) => 'n',
+                Some(Form::Shift(Shift::Type)) => 't',
+                _ => '.',
+            })
+            .collect();
+        assert_eq!(found, kinds);
+        assert_eq!(types.form(HEADER_BYTES + 1), None);
+    }
+
+    #[test]
+    fn a_damaged_description_says_nothing() {
+        let mut bytes = section(&[1, 0x0200_0000, 1]);
+        bytes[12..16].copy_from_slice(&1000_u32.to_le_bytes());
+        let mut old = bytes.as_slice();
+        let types = Types::read(&mut old, 0, bytes.len().try_into().unwrap()).unwrap();
+        assert!((0..64).all(|place| types.form(place).is_none()));
+    }
+}

@@ -21,7 +21,8 @@ use crate::{
 
 /// Offsets shorter than this are taken for plain numbers.
 const NEAR: u32 = 4096;
-/// Numbers below this are not taken for addresses.
+/// Numbers below this are not taken for addresses: where there is a template at address 0, and elsewhere.
+const LOW_OF_TEMPLATE: u64 = 1 << 24;
 const LOW: u64 = 1 << 16;
 /// Instructions between `adrp` and what completes it, at most.
 const ADRP_REACH: usize = 4;
@@ -269,19 +270,22 @@ impl Finder<'_> {
         }
         let address = u64::try_from(at).ok().and_then(|at| self.space.address(at));
         let part = self.sections.at(u64::try_from(at).ok()?);
-        if !matches!(part.1, What::Any | What::Plain) {
+        if !matches!(part.1, What::Any | What::Code | What::Plain) {
             return self.sections.word(view, at, address, part);
         }
         let word = view.word(at)?;
         if word == 0 {
             return None;
         }
-        let code = match (self.isa, address.filter(|_| part.1 == What::Any)) {
+        let code = match (self.isa, address.filter(|_| part.1 != What::Plain)) {
             (Isa::X86_64, Some(address)) => self.x86(view, at, (word, address)),
             (Isa::Aarch64, Some(address)) => self.arm(view, at, (word, address)),
             (Isa::None | Isa::X86_64 | Isa::Aarch64, _) => None,
         };
-        code.or_else(|| self.data(view, at, (word, address)))
+        // Code holds no offsets but those of its instructions.
+        let data = || self.data(view, at, (word, address.filter(|_| part.1 != What::Code)));
+        code.or_else(data)
+            .filter(|word| word.form != Form::Short || !self.is_before_relative(view, at, part.1))
     }
 
     fn is_inside(&self, target: u64) -> bool {
@@ -291,6 +295,15 @@ impl Finder<'_> {
     fn found(&self, form: Form, bytes: u64, address: u64) -> Option<Word> {
         let target = form.target(bytes, address, 0);
         self.is_inside(target).then_some(Word { form, bytes, target })
+    }
+
+    /// Whether what begins at `at` in code reaches into the operand of an instruction.
+    fn is_before_relative(&self, view: &View<'_>, at: usize, what: What) -> bool {
+        let relative = |at: usize| {
+            let address = self.space.address(u64::try_from(at).ok()?)?;
+            self.x86(view, at, (view.word(at)?, address))
+        };
+        self.isa == Isa::X86_64 && what != What::Plain && (1..4).any(|ahead| relative(at + ahead).is_some())
     }
 
     fn x86(&self, view: &View<'_>, at: usize, (word, address): (u32, u64)) -> Option<Word> {
@@ -333,8 +346,9 @@ impl Finder<'_> {
         if !self.space.is_linked() {
             return None;
         }
+        let low = if self.space.has_template() { LOW_OF_TEMPLATE } else { LOW };
         if at.is_multiple_of(8)
-            && let Some(long) = view.long(at).filter(|long| *long > LOW)
+            && let Some(long) = view.long(at).filter(|long| *long > low)
             && self.is_inside(long)
         {
             return Some(Word { form: Form::Long, bytes: long, target: long });
@@ -342,7 +356,7 @@ impl Finder<'_> {
         let bits = u64::from(word);
         let short = extend(bits, 32);
         let is_plain = short < 1 << 32 && !at.is_multiple_of(4);
-        if bits > LOW && !is_plain && self.is_inside(short) {
+        if bits > low && !is_plain && self.is_inside(short) {
             return Some(Word { form: Form::Short, bytes: bits, target: short });
         }
         let address = address.filter(|_| at.is_multiple_of(4) && word.cast_signed().unsigned_abs() > NEAR)?;
