@@ -55,10 +55,10 @@ pub fn run(options: &Options, mut tell: impl FnMut(&serde_json::Value) -> Result
     let ctx = crate::context()?;
     let pairs = plan::chosen(&options.pairs)?;
     let program = (!options.without_ours).then(|| ours::Program::build(&ctx)).transpose()?;
-    let mut rows = Vec::new();
+    let (mut rows, known) = (Vec::new(), byhand::Known::default());
     for (number, pair) in pairs.iter().enumerate() {
         ctx.report.info(format!("pair {} of {}: {}", number + 1, pairs.len(), pair.name));
-        let outcome = measure::measure(&ctx, pair, program.as_ref());
+        let outcome = measure::measure(&ctx, pair, program.as_ref(), &known);
         if let Err(error) = &outcome {
             ctx.report.warn(format!("{}: {error:#}", pair.name));
         }

@@ -3,6 +3,7 @@
 
 use super::{contents::Files, tools::Tools};
 use anyhow::{Context as _, Result, anyhow};
+use coracle::digest::Digest;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
@@ -27,6 +28,29 @@ pub(super) struct Change<'a> {
     pub(super) old: Option<&'a [u8]>,
     /// Its bytes.
     pub(super) new: &'a [u8],
+}
+
+/// What bsdiff takes, if there was a file before, and what zstd does.
+type Taken = (Option<u64>, u64);
+
+/// What was measured before: a kernel that several pairs have in common is compared only once. Found by the
+/// digests of both files.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<BTreeMap<(Digest, Digest), Taken>>);
+
+impl Known {
+    fn of(&self, change: &Change<'_>, measure: impl FnOnce() -> Result<Taken>) -> Result<Cost> {
+        // No file and an empty one are the same here.
+        let key = (Digest::of(change.old.unwrap_or_default()), Digest::of(change.new));
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().get(&key).copied();
+        let (bsdiff, zstd) = match known {
+            Some(known) => known,
+            None => measure()?,
+        };
+        lock().insert(key, (bsdiff, zstd));
+        Ok(Cost { path: change.path.to_owned(), bsdiff, zstd })
+    }
 }
 
 /// What a change takes.
@@ -86,12 +110,18 @@ pub(super) fn changes<'a>(old: &'a Files, new: &'a Files) -> Vec<Change<'a>> {
 }
 
 /// What each of them takes, measured in as many threads as there are processors; files are written to `dir` for it.
-pub(super) fn costs(tools: &Tools<'_>, changes: &[Change<'_>], dir: &Path) -> Result<Vec<Cost>> {
+pub(super) fn costs(
+    tools: &Tools<'_>,
+    known: &Known,
+    changes: &[Change<'_>],
+    dir: &Path,
+) -> Result<Vec<Cost>> {
     let (next, costs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = |number: usize| -> Result<()> {
         let (old, new) = (dir.join(format!("{number}.old")), dir.join(format!("{number}.new")));
         while let Some(change) = changes.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let cost = cost(tools, change, &old, &new)
+            let cost = known
+                .of(change, || measure(tools, change, &old, &new))
                 .with_context(|| format!("cannot measure the change of {}", change.path))?;
             costs.lock().unwrap_or_else(PoisonError::into_inner).push(cost);
         }
@@ -107,12 +137,24 @@ pub(super) fn costs(tools: &Tools<'_>, changes: &[Change<'_>], dir: &Path) -> Re
     Ok(costs.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn cost(tools: &Tools<'_>, change: &Change<'_>, old: &Path, new: &Path) -> Result<Cost> {
+fn measure(tools: &Tools<'_>, change: &Change<'_>, old: &Path, new: &Path) -> Result<Taken> {
     File::create(new)?.write_all(change.new)?;
-    let path = change.path.to_owned();
-    let Some(before) = change.old else {
-        return Ok(Cost { path, bsdiff: None, zstd: tools.compressed(new)? });
-    };
+    let Some(before) = change.old else { return Ok((None, tools.compressed(new)?)) };
     File::create(old)?.write_all(before)?;
-    Ok(Cost { path, bsdiff: Some(tools.bsdiff(old, new)?), zstd: tools.zstd(old, new)? })
+    Ok((Some(tools.bsdiff(old, new)?), tools.zstd(old, new)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_change_is_measured_once_whatever_its_path() {
+        let known = Known::default();
+        let change = |path, new| Change { path, old: Some(b"old"), new };
+        let first = known.of(&change("a", b"new"), || Ok((Some(7), 8))).unwrap();
+        let again = known.of(&change("b", b"new"), || Err(anyhow!("measured again"))).unwrap();
+        assert_eq!(again, Cost { path: "b".to_owned(), ..first });
+        known.of(&change("a", b"other"), || Err(anyhow!("not known"))).unwrap_err();
+    }
 }

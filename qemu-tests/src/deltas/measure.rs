@@ -1,7 +1,7 @@
 //! One pair: both releases built and taken apart, every tool run.
 
 use super::{
-    byhand,
+    byhand::{self, Known},
     contents::{Files, take_apart},
     goal::Sizes,
     ours::{Ours, Program},
@@ -34,7 +34,12 @@ struct Release {
 }
 
 /// Measures a pair. Everything that is made for it is gone afterwards, but for the releases themselves.
-pub(super) fn measure(ctx: &Context, pair: &Pair, program: Option<&Program>) -> Result<Figures> {
+pub(super) fn measure(
+    ctx: &Context,
+    pair: &Pair,
+    program: Option<&Program>,
+    known: &Known,
+) -> Result<Figures> {
     let tools = Tools::find(ctx)?;
     let scratch = tempfile::Builder::new()
         .prefix("deltas-")
@@ -52,7 +57,7 @@ pub(super) fn measure(ctx: &Context, pair: &Pair, program: Option<&Program>) -> 
     let changes = byhand::changes(&old.files, &new.files);
     let only = pair.new.only();
     let is_wanted = |path: &str| only.is_some_and(|only| path.ends_with(&format!("/{only}")));
-    let costs = timed(ctx, "file by file", || byhand::costs(&tools, &changes, dir))?;
+    let costs = timed(ctx, "file by file", || byhand::costs(&tools, known, &changes, dir))?;
     let count = costs.len();
     let by_hand = costs.iter().map(byhand::Cost::best).sum();
     let file = costs.iter().find(|cost| is_wanted(&cost.path)).and_then(|cost| cost.bsdiff);
