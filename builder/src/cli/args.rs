@@ -91,9 +91,9 @@ pub enum Verb {
     Delta(Delta),
     /// Sign what firmware starts, for Secure Boot
     Sign(Sign),
-    /// Show what is in a disk image or an update bundle
+    /// Show what is in a disk image, an update bundle or a delta
     Inspect(Inspect),
-    /// Check an update bundle as a machine would
+    /// Check an update bundle as a machine would, or who vouches for a delta
     Verify(Verify),
     /// Measure size, boot time and memory of an image
     Bench(Bench),
@@ -198,8 +198,8 @@ pub struct Sign {
 /// `coracle verify`.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// The bundle
-    #[arg(value_name = "BUNDLE")]
+    /// The bundle or delta
+    #[arg(value_name = "FILE")]
     pub bundle: PathBuf,
     /// The root metadata that machines trust
     #[arg(long, value_name = "FILE")]
@@ -275,7 +275,7 @@ pub struct Vendor {
 /// `coracle inspect`.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// A disk image, an update bundle, or a directory that `coracle build` made
+    /// A disk image, an update bundle, a delta, or a directory that `coracle build` made
     #[arg(value_name = "IMAGE")]
     pub image: PathBuf,
 }

@@ -10,8 +10,10 @@ use std::fmt::Write as _;
 
 pub(super) fn run(args: &args::Inspect, format: Format) -> Result<()> {
     let image = if args.image.is_dir() { args.image.join("disk.raw") } else { args.image.clone() };
-    if super::verify::is_bundle(&image)? {
-        return super::verify::inspect(&image, format);
+    match super::verify::kind(&image)? {
+        super::verify::File::Bundle => return super::verify::inspect(&image, format),
+        super::verify::File::Delta => return super::delta::inspect(&image, format),
+        super::verify::File::Other => {}
     }
     let inspection = inspect(&image)?;
     let text = match format {

@@ -9,14 +9,20 @@ use crate::{
     keys,
     show::{self, Format, bytes, table},
 };
-use coracle_format::bundle::{Encoding, Index, Metadata, Part};
+use coracle_format::{
+    bundle::{Encoding, Index, Metadata, Part},
+    delta::Header,
+};
 use coracle_trust::{Release, Role, Verified, document::Document, publish};
 use serde_json::{Value, json};
-use std::{fs::File, io::Read as _, path::Path};
+use std::{fs, io::Read as _, path::Path};
 
 /// Checks a bundle end to end, as a machine with this root would, and more.
 pub(super) fn run(ctx: &Context, args: &args::Verify, format: Format) -> Result<()> {
     let (root, _) = keys::read_root(&args.root)?;
+    if kind(&args.bundle)? == File::Delta {
+        return super::delta::verify((&args.bundle, &root), format);
+    }
     let opened = Opened::open(&args.bundle)?;
     let (verified, index) = opened.verify(&root, Some(keys::now()))?;
     let shown = shown(&opened, &index, Some(&verified))?;
@@ -24,11 +30,23 @@ pub(super) fn run(ctx: &Context, args: &args::Verify, format: Format) -> Result<
     print(&args.bundle, &shown, format)
 }
 
-/// Whether a file begins as a bundle does.
-pub(super) fn is_bundle(path: &Path) -> Result<bool> {
+/// What a file is, by its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum File {
+    Bundle,
+    Delta,
+    Other,
+}
+
+/// What a file is.
+pub(super) fn kind(path: &Path) -> Result<File> {
     let mut magic = [0; 8];
-    let mut file = File::open(path).doing("open", path)?;
-    Ok(file.read_exact(&mut magic).is_ok() && magic == *b"CORABNDL")
+    let mut file = fs::File::open(path).doing("open", path)?;
+    Ok(match file.read_exact(&mut magic) {
+        Ok(()) if magic == *b"CORABNDL" => File::Bundle,
+        Ok(()) if Header::is_delta(&magic) => File::Delta,
+        Ok(()) | Err(_) => File::Other,
+    })
 }
 
 /// Shows a bundle; nothing vouches for what it says.

@@ -102,7 +102,8 @@ impl Pieces {
         let behind = tiles.iter().map(|tile| (tile.range.clone(), files[tile.piece - first].name.as_str()));
         for (range, name) in behind.chain([(length..length, "the end")]) {
             if end < range.start {
-                let gap = Piece::file(format!("before {name}"), part, vec![end..range.start]);
+                let place = end..range.start;
+                let gap = Piece::file(format!("before {name}"), part, vec![place]);
                 gaps.push(Piece { kind: Kind::Gap, ..gap });
             }
             end = range.end;

@@ -20,6 +20,7 @@ pub struct Delta {
     #[arg(short, long, value_name = "FILE", required = true)]
     pub out: Option<PathBuf>,
     /// Show what costs how much, as a table; with FILE as a picture (SVG) as well
+    #[expect(clippy::option_option, reason = "the flag, and the file behind it")]
     #[arg(long, value_name = "FILE")]
     pub explain: Option<Option<PathBuf>>,
 }
