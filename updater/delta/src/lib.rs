@@ -14,7 +14,7 @@
 //!
 //! The same code runs in both directions: a maker gives the bits, a reader gets them (`coder::Coder`).
 //!
-//! Reading order: [`coder`] → [`model`] → [`space`], [`sections`], `words`, [`moves`], `references` → `file`. The bytes are in
+//! Reading order: [`coder`] → [`model`] → [`space`], [`sections`], `forms`, `words`, [`moves`], `references` → `plan`, `file`. The bytes are in
 //! `docs/formats/delta-stream.md`. Everything here is bounded, whatever the input: see [`limits`]. Arithmetic is in integers
 //! only, so that every machine decides alike.
 #![forbid(unsafe_code)]
@@ -24,6 +24,7 @@ mod align;
 mod coder;
 mod content;
 mod file;
+mod forms;
 pub mod limits;
 mod logistic;
 #[cfg(any(test, feature = "make"))]
@@ -31,6 +32,7 @@ mod make;
 mod model;
 mod moves;
 mod orders;
+mod plan;
 mod references;
 mod sections;
 mod shifts;

@@ -3,9 +3,10 @@
 use crate::{
     align::align,
     coder::Writer,
-    file::{self, Ends, Failure, Model, Plan},
+    file::{self, Failure, Model},
     limits::FILE_BYTES_MAX,
     moves::{Copy, Moves, Packed},
+    plan::{Ends, Plan, plan},
     references::{Side, Targets},
     sections::Sections,
     space::{Isa, Space},
@@ -121,7 +122,7 @@ pub fn make_measured(pairs: &[Pair<'_>]) -> Option<(Vec<u8>, Vec<usize>)> {
 }
 
 fn one(writer: &mut Writer, model: &mut Model, pair: &Pair<'_>, ends: &Ends) -> Result<(), Failure> {
-    let plan = file::plan(writer, model, ends, &pair.plan())?;
+    let plan = plan(writer, model, ends, &pair.plan())?;
     let mut old = pair.old;
     file::bytes(writer, model, (&mut old, ends), &plan, (Some(pair.new), &mut |_| Ok(())))
 }

@@ -5,11 +5,12 @@
 
 use crate::{
     file::Old,
+    forms::Field,
     limits::ORDERED_MAX,
     references::Targets,
     sections::{RECORD_BYTES, Range, Sections, What},
     tables::Kind,
-    words::{Field, View},
+    words::View,
 };
 use std::io;
 

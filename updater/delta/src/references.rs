@@ -1,13 +1,14 @@
 //! Where references go in the new file: by the copies, and by what was wrong before.
 
 use crate::{
+    forms::{Field, Form},
     moves::Moves,
     orders::{Orders, Reached},
     sections::Sections,
     shifts::Known,
     space::{Isa, Space},
     tables::Kind,
-    words::{Field, Finder, Form, View, Word},
+    words::{Finder, View, Word},
 };
 
 /// Base-2 logarithm of the targets that are remembered: of a large file, and of the smallest.

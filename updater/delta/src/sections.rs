@@ -7,12 +7,13 @@
 
 use crate::{
     file::Old,
+    forms::{Field, Form},
     limits::{SECTION_NAMES_BYTES_MAX, SECTION_SYMBOLS_MAX, SECTIONS_MAX},
     shifts::Shift,
     space::Space,
     tables::{Kind, Table},
     types::Types,
-    words::{Field, Form, View, Word},
+    words::{View, Word},
 };
 use std::io;
 

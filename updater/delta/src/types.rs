@@ -2,7 +2,7 @@
 //!
 //! The form is BTF, as the kernel documents it (Documentation/bpf/btf.rst).
 
-use crate::{file::Old, limits::TYPES_BYTES_MAX, shifts::Shift, words::Form};
+use crate::{file::Old, forms::Form, limits::TYPES_BYTES_MAX, shifts::Shift};
 use std::io;
 
 const HEADER_BYTES: usize = 24;

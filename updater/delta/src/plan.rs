@@ -1,0 +1,106 @@
+//! What is said about a file before its bytes: where both are in memory, which tables the old one has, what is copied.
+
+use crate::{
+    coder::Coder,
+    file::{Failure, Model, Result},
+    limits::{COPIES_MAX, FILE_BYTES_MAX, SEGMENTS_MAX, TABLES_MAX},
+    model::Numbers,
+    moves::{Copy, Packed},
+    space::{Isa, Segment, Space},
+    tables::{Kind, Table},
+};
+use std::ops::Range;
+
+/// What is said about a file before its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Where in the new file the bytes to make begin.
+    pub(crate) start: u64,
+    pub(crate) isa: Isa,
+    pub(crate) old: Space,
+    pub(crate) new: Space,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) copies: Vec<Packed>,
+}
+
+/// Where the old file ends, and what of the new one has to be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Ends {
+    pub(crate) old: u64,
+    pub(crate) new: Range<u64>,
+}
+
+/// Codes a plan. A reader passes an empty one and gets what it reads; it knows how many bytes to make, not where they
+/// begin, and passes a range from 0.
+pub(crate) fn plan<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, plan: &Plan) -> Result<Plan> {
+    let bytes = ends.new.end - ends.new.start;
+    let start = model.layout.code(coder, plan.start);
+    let end =
+        start.checked_add(bytes).filter(|end| *end <= FILE_BYTES_MAX).ok_or(Failure::Corrupt("start"))?;
+    let isa = Isa::from_code(model.layout.code(coder, plan.isa.code())).ok_or(Failure::Corrupt("code"))?;
+    let old = space(coder, &mut model.layout, &plan.old)?;
+    let new = space(coder, &mut model.layout, &plan.new)?;
+    let tables = tables(coder, &mut model.layout, ends.old, &plan.tables)?;
+    let ends = Ends { old: ends.old, new: start..end };
+    let copies = copies(coder, model, &ends, &plan.copies)?;
+    Ok(Plan { start, isa, old, new, tables, copies })
+}
+
+fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Packed]) -> Result<Vec<Packed>> {
+    let count = model.layout.code(coder, u64::try_from(known.len()).unwrap_or(0));
+    let count = usize::try_from(count).ok().filter(|count| *count <= COPIES_MAX);
+    let count = count.ok_or(Failure::Corrupt("number of copies"))?;
+    let mut copies = Vec::with_capacity(count);
+    let (mut at_new, mut at_old) = (ends.new.start, 0_u64);
+    for number in 0..count {
+        let known = known
+            .get(number)
+            .map(|copy| Copy::from(*copy))
+            .map(|copy| [copy.new, copy.old, copy.bytes].map(|at| u64::try_from(at).unwrap_or(0)));
+        let [to, from, bytes] = known.unwrap_or([at_new, at_old, 1]);
+        let new = at_new + model.gaps.code(coder, to.saturating_sub(at_new));
+        let jump = model.jumps.signed(coder, from.wrapping_sub(at_old).cast_signed());
+        let old = at_old.checked_add_signed(jump).ok_or(Failure::Corrupt("place of a copy"))?;
+        let bytes = 1 + model.lengths.code(coder, bytes.saturating_sub(1));
+        (at_new, at_old) = (new + bytes, old.saturating_add(bytes));
+        if at_new > ends.new.end || at_old > ends.old {
+            return Err(Failure::Corrupt("length of a copy"));
+        }
+        let at = |at: u64| usize::try_from(at).ok().ok_or(Failure::Corrupt("size"));
+        copies.push(Copy { new: at(new)?, old: at(old)?, bytes: at(bytes)? }.into());
+    }
+    Ok(copies)
+}
+
+fn tables<C: Coder>(coder: &mut C, numbers: &mut Numbers, end: u64, known: &[Table]) -> Result<Vec<Table>> {
+    let count = numbers.code(coder, u64::try_from(known.len()).unwrap_or(0));
+    let count = usize::try_from(count).ok().filter(|count| *count <= TABLES_MAX);
+    let mut tables = Vec::new();
+    for number in 0..count.ok_or(Failure::Corrupt("number of tables"))? {
+        let none = Table { offset: 0, bytes: 0, kind: Kind::Addresses, from: 0 };
+        let Table { offset, bytes, kind, from } = known.get(number).copied().unwrap_or(none);
+        let (offset, bytes) = (numbers.code(coder, offset), numbers.code(coder, bytes));
+        let kind = Kind::from_code(numbers.code(coder, kind.code()));
+        let from = numbers.code(coder, from);
+        let kind = kind.filter(|_| offset + bytes <= end).ok_or(Failure::Corrupt("table"))?;
+        tables.push(Table { offset, bytes, kind, from });
+    }
+    Ok(tables)
+}
+
+fn space<C: Coder>(coder: &mut C, numbers: &mut Numbers, space: &Space) -> Result<Space> {
+    let count = numbers.code(coder, u64::try_from(space.segments().len()).unwrap_or(0));
+    let count = usize::try_from(count).ok().filter(|count| *count <= SEGMENTS_MAX);
+    let mut segments = Vec::new();
+    for number in 0..count.ok_or(Failure::Corrupt("number of segments"))? {
+        let none = Segment { offset: 0, address: 0, bytes: 0 };
+        let known = space.segments().get(number).copied().unwrap_or(none);
+        let (high, low) = (known.address >> 32, known.address & 0xffff_ffff);
+        segments.push(Segment {
+            offset: numbers.code(coder, known.offset),
+            address: (numbers.code(coder, high) & 0xffff_ffff) << 32 | numbers.code(coder, low) & 0xffff_ffff,
+            bytes: numbers.code(coder, known.bytes),
+        });
+    }
+    Space::new(segments).ok_or(Failure::Corrupt("segment"))
+}
