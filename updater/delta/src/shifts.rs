@@ -72,9 +72,11 @@ impl Shifts {
     }
 
     fn learn(&mut self, old: u32, new: u32) {
-        if self.by.len() < SHIFTS_MAX || self.by.contains_key(&old) {
-            self.by.insert(old, new.wrapping_sub(old));
+        // What is seen again is soon known again.
+        if self.by.len() >= SHIFTS_MAX && !self.by.contains_key(&old) {
+            self.by.clear();
         }
+        self.by.insert(old, new.wrapping_sub(old));
     }
 }
 
@@ -110,6 +112,10 @@ mod tests {
         for old in 0..u32::try_from(SHIFTS_MAX).unwrap() + 10 {
             shifts.learn(old, old + 1);
         }
-        assert_eq!(shifts.by.len(), SHIFTS_MAX);
+        assert_eq!(shifts.by.len(), 10);
+        assert_eq!(
+            shifts.exact(u32::try_from(SHIFTS_MAX).unwrap() + 9),
+            Some(u32::try_from(SHIFTS_MAX).unwrap() + 10)
+        );
     }
 }
