@@ -10,8 +10,9 @@ use coracle_format::{
 };
 use std::ops::Range;
 
-/// Bytes that are made together: a machine that was interrupted makes so much again. More would be learned from more.
-const RUN_BYTES: u64 = 32 << 20;
+/// Bytes that are made together: a machine that was interrupted makes so much again. Kernel modules take fewer bytes in
+/// streams of this length than in longer ones.
+const RUN_BYTES: u64 = 16 << 20;
 
 /// How frames are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

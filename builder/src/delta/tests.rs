@@ -86,12 +86,14 @@ fn a_compressed_kernel_is_compared_unpacked_and_packed_again() {
     let way = Way::between(release(1), release(2));
     let written = way.make().unwrap();
     assert_eq!(written.notes, Vec::<String>::new());
-    assert_eq!(written.operations, [0, 1, 1]);
+    assert_eq!(written.operations, [0, 1, 3]);
     let methods = way.methods();
-    let [Method::Copy(_), Method::Files(files)] = &methods[..] else { panic!("{methods:?}") };
+    let [Method::Copy(_), Method::Files(_), Method::Files(files), Method::Files(_)] = &methods[..] else {
+        panic!("{methods:?}")
+    };
     let packed: Vec<_> = files.iter().filter_map(|file| file.packed).collect();
     assert_eq!((packed.len(), packed[0].plain, packed[0].old_plain), (1, 240_000, 240_000));
-    assert!(packed[0].memory_mib >= 100);
+    assert_eq!(packed[0].memory_mib, 721);
     way.check();
 }
 
@@ -100,7 +102,7 @@ fn a_kernel_that_no_known_program_packs_travels_whole_and_is_named() {
     let release = |seed| contents(noise(1, 40), bzimage(&packed(&kernel(seed), 19)), &[noise(2, 4)]);
     let way = Way::between(release(1), release(2));
     let written = way.make().unwrap();
-    assert_eq!(written.operations, [1, 1, 0]);
+    assert_eq!(written.operations, [1, 1, 2]);
     assert!(written.notes[0].contains("no known encoder makes it again"), "{:?}", written.notes);
     way.check();
 }
@@ -118,11 +120,14 @@ fn frames_that_are_zeros_or_as_they_were_cost_nothing() {
     let way = Way::between(release(4), release(5));
     let written = way.make().unwrap();
     let methods = way.methods();
-    let [Method::Copy(extents), Method::Frames, Method::Frames, Method::Files(files)] = &methods[..] else {
+    let [Method::Copy(extents), Method::Frames, Method::Frames, rest @ ..] = &methods[..] else {
         panic!("{methods:?}")
     };
     assert_eq!(extents.iter().map(|extent| extent.bytes).sum::<u64>(), u64::try_from(frame).unwrap());
-    assert!(files.iter().all(|file| !file.old.is_empty()));
+    for method in rest {
+        let Method::Files(files) = method else { continue };
+        assert!(files.iter().all(|file| !file.old.is_empty()), "{method:?}");
+    }
     // The noise at the end of the root is new.
     assert!((4 * 4096..4 * 4096 + 4000).contains(&written.bytes), "{written:?}");
     way.check();

@@ -5,7 +5,7 @@ use coracle::files::replace;
 use serde_json::Value;
 use std::{env, fs, path::Path};
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
     "build",
     "run",
     "lock",
@@ -18,6 +18,7 @@ const VERBS: [&str; 15] = [
     "verify",
     "bench",
     "ctl",
+    "delta",
     "device",
     "completions",
     "man",
