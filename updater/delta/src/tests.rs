@@ -1,5 +1,11 @@
 use crate::{Failure, File, Pair, apply, make};
 use proptest::prelude::*;
+use std::{
+    env,
+    fs::{self, read_to_string},
+    io::Write as _,
+    path::Path,
+};
 
 fn applied(delta: &[u8], pairs: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<Vec<u8>>, Failure> {
     let mut out: Vec<Vec<u8>> = vec![Vec::new(); pairs.len()];
@@ -214,6 +220,41 @@ fn a_delta_that_ends_early_is_refused() {
     let pairs = [(Vec::new(), noise)];
     let delta = made(&pairs);
     assert!(matches!(applied(&delta[..delta.len() / 2], &pairs), Err(Failure::Corrupt(_))));
+}
+
+/// What the recorded stream is of: a program, a module, and text with something new in it.
+fn recorded_pairs() -> Vec<(Vec<u8>, Vec<u8>)> {
+    let lengths = |more: usize| -> Vec<usize> {
+        (0..40).map(|number| 3 + number % 5 + if number == 20 { more } else { 0 }).collect()
+    };
+    let text =
+        |new: &str| format!("{}{new}{}", "once upon a time ".repeat(40), "there was a boat ".repeat(40));
+    vec![
+        (program(&lengths(0)), program(&lengths(2))),
+        (module(&lengths(0)), module(&lengths(1))),
+        (text("").into_bytes(), text("in a harbour by the sea ").into_bytes()),
+        (Vec::new(), b"a file that is new".to_vec()),
+    ]
+}
+
+/// Machines out there have the reader of this version: a stream that was made once is read by every later one.
+#[test]
+fn the_recorded_stream_of_version_1_makes_what_it_made() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/version-1.hex");
+    let pairs = recorded_pairs();
+    if env::var_os("CORACLE_RECORD_STREAM").is_some() {
+        let bytes = made(&pairs);
+        let lines =
+            bytes.chunks(48).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let mut file = fs::File::create(&path).unwrap();
+        lines.for_each(|line| writeln!(file, "{line}").unwrap());
+    }
+    let text = read_to_string(&path).unwrap();
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
+    let stream: Vec<u8> = digits.chunks(2).map(byte).collect();
+    let news: Vec<Vec<u8>> = pairs.iter().map(|(_, new)| new.clone()).collect();
+    assert!(applied(&stream, &pairs).unwrap() == news, "streams of version 1 make something else now");
 }
 
 fn mutated(old: &[u8], changes: &[(usize, u8, u8)]) -> Vec<u8> {

@@ -13,8 +13,8 @@ pub use metadata::{Metadata, ROOTS_MAX};
 
 use core::fmt;
 
-/// Version of the format: 0 may still change.
-pub const BUNDLE_VERSION: u32 = 0;
+/// Version of the format.
+pub const BUNDLE_VERSION: u32 = 1;
 /// Bytes of the signed metadata at most.
 pub const METADATA_BYTES_MAX: usize = 1 << 20;
 /// Bytes of the index at most.

@@ -16,8 +16,8 @@ use crate::bundle::Part;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Version of the format: 0 may still change.
-pub const DELTA_VERSION: u32 = 0;
+/// Version of the format, and of the streams in it. A machine that does not know it takes the bundle.
+pub const DELTA_VERSION: u32 = 1;
 /// Bytes of the table at most, as it is stored.
 pub const TABLE_STORED_BYTES_MAX: usize = 4 << 20;
 /// Bytes of the table at most, unpacked.

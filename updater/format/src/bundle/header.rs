@@ -129,9 +129,9 @@ mod tests {
     #[test]
     fn the_bytes_of_a_header_are_these() {
         let bytes = sample().encode();
-        assert_eq!(bytes[..28], *b"CORABNDL\0\0\0\0\x08\0\0\0\x40\x5d\xc6\0\0\0\0\0\x05\0\0\0");
+        assert_eq!(bytes[..28], *b"CORABNDL\x01\0\0\0\x08\0\0\0\x40\x5d\xc6\0\0\0\0\0\x05\0\0\0");
         assert_eq!(bytes[28..60], Sha256::digest(b"metadata")[..]);
-        assert_eq!(bytes[60..], [0x27, 0xfb, 0x73, 0xe7]);
+        assert_eq!(bytes[60..], [0x2a, 0x07, 0xbf, 0x8e]);
     }
 
     #[test]

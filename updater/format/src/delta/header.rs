@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn the_bytes_of_a_header_are_these() {
         let bytes = sample().encode();
-        assert_eq!(bytes[..32], *b"CORADLTA\0\0\0\0\x08\0\0\0\x40\x5d\xc6\0\0\0\0\0\x05\0\0\0\x03\0\0\0");
+        assert_eq!(bytes[..32], *b"CORADLTA\x01\0\0\0\x08\0\0\0\x40\x5d\xc6\0\0\0\0\0\x05\0\0\0\x03\0\0\0");
         assert_eq!(bytes[32..64], [9; 32]);
         assert_eq!(bytes[64..96], Sha256::digest(b"metadata")[..]);
         assert_eq!(bytes[96..128], Sha256::digest(b"tbl")[..]);

@@ -47,7 +47,7 @@ fn an_index_survives_the_round_trip() {
 #[test]
 fn the_bytes_of_an_index_are_these() {
     let bytes = sample().encode().unwrap();
-    assert_eq!(bytes[..16], *b"CORAINDX\0\0\0\0\x01\0\0\0");
+    assert_eq!(bytes[..16], *b"CORAINDX\x01\0\0\0\x01\0\0\0");
     assert_eq!(bytes[16..22], *b"hello\0");
     assert_eq!(bytes[80..86], *b"1.2.3\0");
     assert_eq!(bytes[144..152], (10_u64 << 20).to_le_bytes());
