@@ -40,7 +40,13 @@ impl Shop {
         Ok(shop)
     }
 
-    /// The same behind a server of the harness, which remembers what was asked for.
+    /// What the web server was asked for, a line each.
+    pub fn access_log(&self) -> Result<String> {
+        let path = self.repository.dir().with_file_name("access.log");
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// Serves the channel by a server of the harness, which remembers what was asked for.
     pub fn serve_on(&self, port: u16) -> Result<Server> {
         let dir = self.repository.dir().parent().context("the repository is in no directory")?;
         Server::of_directory(dir.to_owned(), port)
