@@ -1,11 +1,11 @@
 //! A channel as a publisher runs it: a repository made by the builder, behind a real nginx on the loopback address.
 
-use crate::{Release, context, nginx, scratch, signing};
+use crate::{Release, Server, context, nginx, scratch, signing};
 use anyhow::{Context as _, Result, bail};
 use coracle::{
     channel,
     keys::{self, KeyDir},
-    publish::{Anew, Changed, Repository, Request, Signing, Waves, publish, write_stick},
+    publish::{Anew, Changed, Repository, Request, Signing, Waves, deltas, publish, write_stick},
     tool::{Running, Tool},
 };
 use coracle_rollout::Wave;
@@ -28,6 +28,8 @@ pub struct Shop {
     repository: Repository,
     signing: Signing,
     server: Option<Running>,
+    /// From how many earlier releases a release gets a delta.
+    pub deltas: u8,
 }
 
 impl Shop {
@@ -36,6 +38,18 @@ impl Shop {
         let mut shop = Self::without_server(name)?;
         shop.server = Some(serve(&scratch("channels")?.join(name), port)?);
         Ok(shop)
+    }
+
+    /// What the web server was asked for, a line each.
+    pub fn access_log(&self) -> Result<String> {
+        let path = self.repository.dir().with_file_name("access.log");
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// Serves the channel by a server of the harness, which remembers what was asked for.
+    pub fn serve_on(&self, port: u16) -> Result<Server> {
+        let dir = self.repository.dir().parent().context("the repository is in no directory")?;
+        Server::of_directory(dir.to_owned(), port)
     }
 
     /// An empty repository that nobody serves.
@@ -48,7 +62,7 @@ impl Shop {
         let repository = dir.join("repo");
         fs::create_dir_all(&repository).with_context(|| format!("cannot make {}", repository.display()))?;
         let signing = Signing::new(KeyDir::new(signing::keys(&ctx, signing::Who::Us)?));
-        Ok(Self { repository: Repository::new(repository), signing, server: None })
+        Ok(Self { repository: Repository::new(repository), signing, server: None, deltas: deltas::DEFAULT })
     }
 
     /// Offers a release to every machine from this second on.
@@ -66,7 +80,7 @@ impl Shop {
             minimum: None,
             replaces: None,
             channel_key: None,
-            deltas: coracle::publish::deltas::DEFAULT,
+            deltas: self.deltas,
             usb: None,
         };
         Ok(publish(&context()?, (&self.repository, &self.signing), &request, now)?)

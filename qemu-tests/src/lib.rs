@@ -32,7 +32,7 @@ pub use images::{context, image, image_from, image_of, scratch, workspace};
 pub use operator::Operator;
 pub use packages::{busybox, filesystem_tools, nginx, python_tuf};
 pub use releases::{Release, Variant};
-pub use server::{Faults, Server};
+pub use server::{Asked, Faults, Server};
 pub use spoil::Spoil;
 pub use state::StateDisk;
 pub use two_slots::TwoSlots;

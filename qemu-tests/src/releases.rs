@@ -1,8 +1,8 @@
 //! Releases of one image, for updates from one to the next: built, bundled and signed once, shared by every test.
 
-use crate::{Guest, Operator, Server, operator, scratch, signing};
+use crate::{Guest, Operator, Server, context, operator, scratch, signing};
 use anyhow::{Context as _, Result, ensure};
-use coracle::build::Built;
+use coracle::{build::Built, delta};
 use coracle_format::slot::Arch;
 use std::path::PathBuf;
 
@@ -81,6 +81,20 @@ impl Release {
         (format!("{}.bundle", self.name), self.bundle.clone())
     }
 
+    /// The name of the delta to it from another release.
+    pub(crate) fn delta_name(&self, old: &Self) -> String {
+        format!("{}-to-{}.delta", old.name, self.name)
+    }
+
+    /// Makes the delta to it from another release; it is as a server offers it, and stands beside the bundle.
+    pub fn delta_from(&self, old: &Self) -> Result<(String, PathBuf)> {
+        let name = self.delta_name(old);
+        let path = self.bundle.with_file_name(&name);
+        let made = delta::make(&context()?, (&old.bundle, &self.bundle), &path);
+        made.with_context(|| format!("cannot make {name}"))?;
+        Ok((name, path))
+    }
+
     /// Its version.
     pub fn version(&self) -> &str {
         self.image.manifest.image.version.as_str()
@@ -108,7 +122,12 @@ pub struct Order {
 impl Server {
     /// The order to update to a release.
     pub fn order(&self, guest: &Guest, release: &Release) -> Order {
-        Order { operator: Operator::of(guest), url: self.url(&release.served().0) }
+        self.order_file(guest, &release.served().0)
+    }
+
+    /// The order to update with a file of this server.
+    pub fn order_file(&self, guest: &Guest, name: &str) -> Order {
+        Order { operator: Operator::of(guest), url: self.url(name) }
     }
 }
 

@@ -6,9 +6,9 @@ use std::{
     fs::File,
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Component, Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
@@ -35,10 +35,41 @@ pub struct Faults {
     pub stalls: bool,
 }
 
+/// What is served.
+#[derive(Debug)]
+enum Files {
+    /// Files under these names.
+    Named(BTreeMap<String, PathBuf>),
+    /// Whatever is below a directory when it is asked for.
+    Below(PathBuf),
+}
+
+impl Files {
+    fn find(&self, name: &str) -> Option<PathBuf> {
+        match self {
+            Self::Named(files) => files.get(name).cloned(),
+            Self::Below(dir) => {
+                let is_below = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+                Some(dir.join(name)).filter(|path| is_below && path.is_file())
+            }
+        }
+    }
+}
+
+/// A file that was asked for and is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Its name.
+    pub name: String,
+    /// The first byte that was asked for.
+    pub from: u64,
+}
+
 /// What the server has in common with its connections.
 #[derive(Debug)]
 struct Shared {
-    files: BTreeMap<String, PathBuf>,
+    files: Files,
+    asked: Mutex<Vec<Asked>>,
     faults: Faults,
     cuts: AtomicU64,
     sent: AtomicU64,
@@ -61,10 +92,21 @@ impl Server {
 
     /// Serves files, and misbehaves.
     pub fn with_faults(files: BTreeMap<String, PathBuf>, faults: Faults) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on loopback")?;
+        Self::listen(0, Files::Named(files), faults)
+    }
+
+    /// Serves what is below a directory, on a port that is in the images of those that ask.
+    pub fn of_directory(dir: PathBuf, port: u16) -> Result<Self> {
+        Self::listen(port, Files::Below(dir), Faults::default())
+    }
+
+    fn listen(port: u16, files: Files, faults: Faults) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .with_context(|| format!("cannot listen on port {port} of loopback"))?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             files,
+            asked: Mutex::default(),
             faults,
             cuts: AtomicU64::new(faults.cuts),
             sent: AtomicU64::new(0),
@@ -89,6 +131,11 @@ impl Server {
         format!("http://10.0.2.2:{}/{name}", self.port)
     }
 
+    /// Everything that was asked for and is there, in the order of the answers.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// How many bytes of files have been sent.
     pub fn sent(&self) -> u64 {
         self.shared.sent.load(Ordering::Relaxed)
@@ -107,21 +154,14 @@ impl Drop for Server {
     }
 }
 
-/// A request, as far as it matters here.
-#[derive(Debug, PartialEq, Eq)]
-struct Wanted {
-    name: String,
-    from: u64,
-}
-
-fn parse(head: &str) -> Option<Wanted> {
+fn parse(head: &str) -> Option<Asked> {
     let mut lines = head.lines();
     let name = lines.next()?.strip_prefix("GET /")?.split(' ').next()?.to_owned();
     let range =
         lines.filter_map(|line| line.split_once(':')).find(|(key, _)| key.eq_ignore_ascii_case("range"));
     let from =
         range.and_then(|(_, value)| value.trim().strip_prefix("bytes=")?.split('-').next()?.parse().ok());
-    Some(Wanted { name, from: from.unwrap_or(0) })
+    Some(Asked { name, from: from.unwrap_or(0) })
 }
 
 impl Shared {
@@ -134,11 +174,13 @@ impl Shared {
                 return Ok(());
             }
         }
-        let found = parse(&head).and_then(|wanted| Some((self.files.get(&wanted.name)?, wanted)));
-        let Some((path, Wanted { from, .. })) = found else {
+        let found = parse(&head).and_then(|asked| Some((self.files.find(&asked.name)?, asked)));
+        let Some((path, asked)) = found else {
             return stream
                 .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         };
+        let from = asked.from;
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
         let from = if self.faults.no_ranges { 0 } else { from.min(length) };
@@ -190,8 +232,23 @@ mod tests {
     #[test]
     fn a_request_names_a_file_and_where_to_begin() {
         let head = "GET /update.bundle HTTP/1.1\r\nHost: h\r\nRange: bytes=512-\r\n\r\n";
-        assert_eq!(parse(head), Some(Wanted { name: "update.bundle".to_owned(), from: 512 }));
+        assert_eq!(parse(head), Some(Asked { name: "update.bundle".to_owned(), from: 512 }));
         assert_eq!(parse("POST /x HTTP/1.1\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn a_directory_is_served_as_it_is_and_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("repo");
+        std::fs::create_dir_all(below.join("metadata")).unwrap();
+        for name in ["secret", "repo/metadata/timestamp.json"] {
+            coracle::files::replace(&dir.path().join(name), b"text").unwrap();
+        }
+        let files = Files::Below(below);
+        assert!(files.find("metadata/timestamp.json").is_some());
+        for name in ["metadata", "missing", "../secret", "/etc/passwd", ""] {
+            assert_eq!(files.find(name), None, "{name:?}");
+        }
     }
 
     #[test]

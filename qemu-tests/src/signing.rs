@@ -41,7 +41,7 @@ pub(crate) fn keys(ctx: &Context, who: Who) -> Result<PathBuf> {
 }
 
 /// The first trusted root of the images that somebody signs.
-pub(crate) fn root(who: Who) -> Result<PathBuf> {
+pub fn root(who: Who) -> Result<PathBuf> {
     Ok(KeyDir::new(keys(&context()?, who)?).root_path())
 }
 

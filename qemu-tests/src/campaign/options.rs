@@ -73,6 +73,9 @@ pub struct Options {
     /// Take the recordings that an earlier run has left, instead of making new ones.
     #[arg(long)]
     pub again: bool,
+    /// Update by deltas alone, both in the recording and after each cut.
+    #[arg(long)]
+    pub delta: bool,
     /// Do not update after each cut.
     #[arg(long)]
     pub no_update: bool,
@@ -99,6 +102,7 @@ impl Options {
             only: Vec::new(),
             recording: None,
             again: false,
+            delta: false,
             no_update: false,
             report: None,
             json: false,
@@ -107,7 +111,8 @@ impl Options {
 
     /// Where recordings, disks and logs are.
     pub fn dir(&self) -> Result<PathBuf> {
-        scratch(&format!("power-cut-{}-{}", self.backend.word(), self.arch.name()))
+        let by = if self.delta { "-delta" } else { "" };
+        scratch(&format!("power-cut-{}-{}{by}", self.backend.word(), self.arch.name()))
     }
 
     /// Which cuts.
@@ -130,8 +135,9 @@ impl Options {
             Some(count) => format!("--random {count} --seed {} --atomic {}", self.seed, self.atomic),
             None => "--every-flush".to_owned(),
         };
+        let by = if self.delta { " --delta" } else { "" };
         format!(
-            "cargo run -p coracle-qemu-tests -- power-cut --backend {backend} --arch {arch} {cuts} \
+            "cargo run -p coracle-qemu-tests -- power-cut --backend {backend} --arch {arch} {cuts}{by} \
              --recording {} --again --only {number}",
             recording.word()
         )

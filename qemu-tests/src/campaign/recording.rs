@@ -132,7 +132,7 @@ impl<'c> Session<'c> {
     }
 
     fn update(mut self) -> Result<Vec<Acknowledged>> {
-        let [old, new, _] = &self.campaign.releases;
+        let [old, ..] = &self.campaign.releases;
         let begin = begin(self.dir);
         let options = launch::Options { disk_bytes: DISK_BYTES, ..launch::Options::new(&old.image) };
         launch::make_disk(&old.image, &options, &begin)?;
@@ -142,7 +142,7 @@ impl<'c> Session<'c> {
         guest.power_off()?;
         let mut guest = self.boot()?;
         self.records(&mut guest, RECORDS)?;
-        let order = self.campaign.server.order(&guest, new);
+        let order = self.campaign.order(&guest, 0, 1);
         thread::scope(|scope| {
             let (send, applied) = mpsc::channel();
             // The container goes on while the update is written: what it says must not wait for the end of that.

@@ -165,7 +165,8 @@ impl Summary {
                 format!("{count} random cuts per recording, seed {seed}, sectors of {atomic} bytes")
             }
         };
-        format!("{backend}, {arch}: {what}")
+        let by = if self.options.delta { ", updates by delta" } else { "" };
+        format!("{backend}, {arch}: {what}{by}")
     }
 
     /// A table for the terminal.
@@ -206,6 +207,7 @@ impl Summary {
             .collect();
         json!({
             "v": 1, "event": "summary", "backend": self.options.backend.word(), "arch": self.options.arch.name(),
+            "delta": self.options.delta,
             "seconds": self.seconds, "parts": parts, "failures": self.failures(),
         })
     }

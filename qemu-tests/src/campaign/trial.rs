@@ -99,8 +99,9 @@ impl Left<'_> {
         if outcome.slot.as_ref().is_some_and(|slot| slot.contains("trial")) {
             seen.commit(&mut guest).context("the trial that was cut")?;
         }
-        let next = &self.campaign.releases[2];
-        let order = self.campaign.server.order(&guest, next);
+        // The update goes to slot B: what runs there is the release that the recorded update leads to.
+        let runs = usize::from(seen.slot.as_ref().is_some_and(|slot| slot.starts_with('B')));
+        let order = self.campaign.order(&guest, runs, 2);
         order.carry_out().context("the next update")?;
         let mut after = Seen::default();
         up(&mut guest, &mut after, seen.kept.unwrap_or(0)).context("after the next update")?;

@@ -1,0 +1,152 @@
+//! How long an update takes on this computer, without a machine: by delta, by bundle, and bytes that are just written.
+
+#![expect(clippy::tests_outside_test_module, reason = "the whole crate is a test")]
+
+use anyhow::{Context as _, Result, ensure};
+use coracle::launch;
+use coracle_block::{Access, Disk, Partition};
+use coracle_format::{layout::Role, slot::Arch};
+use coracle_qemu_tests::{Release, TwoSlots, Variant, scratch, signing};
+use coracle_slots::Slot;
+use coracle_update::{
+    engine::Ask,
+    executor::{Executor, Observer, Settings, Supply, Tools, Vouching},
+    source,
+};
+use sha2::{Digest as _, Sha256};
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// How often each is measured; what counts is the median.
+const TIMES: usize = 7;
+const DISK_BYTES: u64 = 1 << 30;
+/// So much is written between two syncs, as an update does.
+const SYNC_BYTES: usize = 8 << 20;
+/// A change of a container that no release before has.
+const NOTE: &str = "[[container.file]]\npath = \"/note\"\ncontent = \"changed\"";
+
+/// Nobody watches.
+#[derive(Debug)]
+struct Quiet;
+
+impl Observer for Quiet {
+    fn stage(&mut self, _name: &'static str) {}
+    fn progress(&mut self, _done: u64, _total: u64) {}
+    fn note(&mut self, _text: &str) {}
+}
+
+/// A machine's disk as a file, whose slot A runs.
+struct Machine {
+    path: PathBuf,
+    old: Release,
+    root: Vec<u8>,
+}
+
+impl Machine {
+    /// The disk as it was shipped, with the old release in both slots.
+    fn fresh(&self) -> Result<Executor> {
+        let options = launch::Options { disk_bytes: DISK_BYTES, ..launch::Options::new(&self.old.image) };
+        launch::make_disk(&self.old.image, &options, &self.path)?;
+        TwoSlots::make(&self.path)?;
+        let executor = Executor::on(Disk::open(&self.path, Access::Write, 512, DISK_BYTES)?, Slot::A)?;
+        executor.disk().sync()?;
+        Ok(executor)
+    }
+
+    /// How long it takes to apply what is in a file.
+    fn apply(&self, place: &Path) -> Result<Duration> {
+        let executor = self.fresh()?;
+        let mut source = source::of(place.to_str().context("a path that is no text")?, 0)?;
+        let settings = Settings {
+            image: "ledger",
+            arch: Arch::X86_64,
+            trusted_root: &self.root,
+            now: None,
+            write_rate: 0,
+            leftovers: None,
+            survey: None,
+            vouching: Vouching::Inline,
+            tools: Tools::default(),
+        };
+        let begun = Instant::now();
+        executor.update(Ask::Apply, Supply::of(&mut *source), &settings, &mut Quiet)?;
+        Ok(begun.elapsed())
+    }
+
+    /// How long it takes to write the pieces to the spare slot, and to read them back.
+    fn write(&self, pieces: &[(u64, Vec<u8>)]) -> Result<Duration> {
+        let executor = self.fresh()?;
+        let slot = executor.partition(Slot::B).context("no slot B")?;
+        let begun = Instant::now();
+        for (at, bytes) in pieces {
+            for (chunk, at) in bytes.chunks(SYNC_BYTES).zip((*at..).step_by(SYNC_BYTES)) {
+                executor.disk().write_within(&slot, at, chunk)?;
+                executor.disk().sync()?;
+            }
+        }
+        // Past the kernel's memory, as far as this file system lets its pages go.
+        drop_pages(&self.path)?;
+        for (at, bytes) in pieces {
+            let mut back = vec![0; bytes.len()];
+            executor.disk().read_within(&slot, *at, &mut back)?;
+            ensure!(Sha256::digest(&back) == Sha256::digest(bytes), "other bytes came back");
+        }
+        Ok(begun.elapsed())
+    }
+}
+
+fn drop_pages(path: &Path) -> Result<()> {
+    let file = fs::File::open(path)?;
+    Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+}
+
+/// What a release has in its slot, piece by piece.
+fn pieces(release: &Release) -> Result<Vec<(u64, Vec<u8>)>> {
+    let disk = Disk::open(&release.image.disk, Access::Read, 512, fs::metadata(&release.image.disk)?.len())?;
+    let slot: Partition = Disk::partition(&disk.read_table()?, Role::SlotA).context("no slot A")?;
+    let executor = Executor::on(disk, Slot::A)?;
+    let descriptor = executor.descriptor(Slot::A).context("slot A has no descriptor")?;
+    [descriptor.root, descriptor.tree, descriptor.boot]
+        .into_iter()
+        .map(|range| {
+            let mut bytes = vec![0; usize::try_from(range.bytes)?];
+            executor.disk().read_within(&slot, range.offset, &mut bytes)?;
+            Ok((range.offset, bytes))
+        })
+        .collect()
+}
+
+/// The median of some runs.
+fn median(mut run: impl FnMut() -> Result<Duration>) -> Result<Duration> {
+    let mut times = (0..TIMES).map(|_| run()).collect::<Result<Vec<_>>>()?;
+    times.sort_unstable();
+    Ok(times[TIMES / 2])
+}
+
+#[test]
+#[ignore = "long: figures, for an optimised build on a computer that does nothing else"]
+fn an_update_by_delta_takes_at_most_twice_as_long_as_its_slot_takes_to_be_written() -> Result<()> {
+    let old = Variant::new("v1", "1.0.0", Arch::X86_64).build()?;
+    let new = Variant { more: NOTE, ..Variant::new("v2-note", "2.0.0", Arch::X86_64) }.build()?;
+    let (_, delta) = new.delta_from(&old)?;
+    let path = scratch("wall-time")?.join("disk.raw");
+    let machine = Machine { path, old, root: fs::read(signing::root(signing::Who::Us)?)? };
+    let pieces = pieces(&new)?;
+    let bytes: usize = pieces.iter().map(|(_, bytes)| bytes.len()).sum();
+    let written = median(|| machine.write(&pieces))?;
+    let by_bundle = median(|| machine.apply(&new.bundle))?;
+    let by_delta = median(|| machine.apply(&delta))?;
+    let ratio = by_delta.as_secs_f64() / written.as_secs_f64();
+    let (delta_bytes, bundle_bytes) = (fs::metadata(&delta)?.len(), fs::metadata(&new.bundle)?.len());
+    writeln!(
+        io::stdout(),
+        "{bytes} bytes written and read back: {written:?}; by bundle ({bundle_bytes} bytes): {by_bundle:?}; by delta \
+         ({delta_bytes} bytes): {by_delta:?}, {ratio:.2} times as long as writing"
+    )?;
+    ensure!(ratio <= 2.0, "an update by delta takes {ratio:.2} times as long as writing its slot");
+    Ok(())
+}
