@@ -111,6 +111,12 @@ pub(crate) fn make_between(ctx: &Context, (old, new): (&Release, &Release), out:
     })
 }
 
+/// What a release is taken apart into, by its root image and its boot artefact: names, and how many bytes each has. All of
+/// them together have every byte once, whatever the bytes are.
+pub fn outline(root: &[u8], boot: &[u8]) -> Vec<(String, usize)> {
+    Pieces::of_parts(root, boot).all.into_iter().map(|piece| (piece.name.clone(), piece.len())).collect()
+}
+
 fn check_alike(old: &Release, new: &Release) -> Result<()> {
     if old.index.arch != new.index.arch {
         let message = format!(

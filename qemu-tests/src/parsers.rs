@@ -51,6 +51,7 @@ pub const ALL: &[Parser] = &[
     Parser { name: "bundle", parse: update::bundle, seeds: update::bundle_seeds },
     Parser { name: "delta", parse: delta::delta, seeds: delta::delta_seeds },
     Parser { name: "delta_stream", parse: delta::delta_stream, seeds: delta::delta_stream_seeds },
+    Parser { name: "pieces", parse: delta::pieces, seeds: delta::pieces_seeds },
     Parser { name: "trust", parse: update::trust, seeds: update::trust_seeds },
     Parser { name: "channel", parse: channel::channel, seeds: channel::channel_seeds },
     Parser { name: "rollout", parse: rollout::rollout, seeds: rollout::rollout_seeds },

@@ -128,6 +128,11 @@ fn seeds_get_past_the_first_checks_of_their_parsers() {
     all("packages", |seed| index::compact(&text(seed)).is_ok_and(|list| list.contains("Depends: ")));
     all("release", |seed| Release::parse(&text(seed)).is_ok() || release::parse_date(&text(seed)).is_ok());
     all("uki", |seed| uki::Uki::parse(seed).is_ok());
+    all("pieces", |seed| {
+        let found = coracle::delta::outline(&[], seed);
+        let has = |name: &str| found.iter().any(|(own, _)| own == name);
+        has("kernel") && has("initramfs/lib/module.ko")
+    });
     all("kernel", |seed| {
         kernel::version(seed).is_ok() || modinfo::parse("m", seed).is_ok_and(|info| !info.pre.is_empty())
     });

@@ -71,8 +71,13 @@ pub(crate) struct Pieces {
 impl Pieces {
     /// Takes a release apart. What cannot be read as it should be is one piece: that costs bytes, nothing else.
     pub(crate) fn of(release: &Release) -> Self {
-        let mut this = Self::default();
         let [root, boot] = Part::ALL.map(|part| release.part(part));
+        Self::of_parts(root, boot)
+    }
+
+    /// The same for a root and a boot artefact.
+    pub(super) fn of_parts(root: &[u8], boot: &[u8]) -> Self {
+        let mut this = Self::default();
         this.root = this.add(Part::Root, root.len(), root::files(root));
         this.boot = this.add(Part::Boot, boot.len(), boot::files(boot));
         this

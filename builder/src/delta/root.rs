@@ -21,11 +21,12 @@ fn try_files(image: &[u8]) -> Result<Vec<Piece>, Ext4Error> {
     paths.sort();
     let mut blocks = Blocks::of(image);
     let mut out = Vec::new();
+    // Of a file system that is what it says, all files together are smaller than the image.
+    let mut left = u64::try_from(image.len()).unwrap_or(u64::MAX);
     for (path, bytes) in paths {
+        let Some(rest) = left.checked_sub(bytes).filter(|_| bytes > 0) else { continue };
+        left = rest;
         // A name that is not UTF-8 is not found again.
-        if bytes == 0 || bytes > u64::try_from(image.len()).unwrap_or(u64::MAX) {
-            continue;
-        }
         let Ok(contents) = fs.read(path.as_str()) else { continue };
         let extents = blocks.claim(contents);
         if !extents.is_empty() {

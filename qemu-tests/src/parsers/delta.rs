@@ -1,6 +1,10 @@
 //! Deltas: header and table, and streams that nobody has vouched for.
 
 use super::{ignore, seal, update::index};
+use coracle::{
+    image::{cpio, uki},
+    tree::Tree,
+};
 use coracle_delta::{File, Old};
 use coracle_format::{
     bundle::Part,
@@ -53,6 +57,43 @@ pub(super) fn delta_seeds() -> Vec<Vec<u8>> {
     let pieces = Pieces { metadata: b"metadata", index: b"index", table: &table };
     let header = Header::of([9; 32], &pieces, 300).map(|header| header.encode());
     vec![[&header.unwrap_or([0; HEADER_BYTES])[..], &table].concat(), table]
+}
+
+/// A release taken apart: whatever it is, every byte of it is in one piece.
+pub(super) fn pieces(data: &[u8]) {
+    for (root, boot) in [(data, &[][..]), (&[][..], data)] {
+        let pieces = coracle::delta::outline(root, boot);
+        let sum: usize = pieces.iter().map(|(_, bytes)| bytes).sum();
+        assert_eq!(sum, data.len(), "every byte is in one piece");
+    }
+}
+
+pub(super) fn pieces_seeds() -> Vec<Vec<u8>> {
+    let mut tree = Tree::new();
+    let mut archive = Vec::new();
+    ignore(tree.file("lib/module.ko", 0o644, vec![7; 5000]));
+    ignore(cpio::write(&tree, 0, &mut archive));
+    // A kernel whose setup header leads to a payload.
+    let mut linux = super::stub();
+    linux.resize(0x800, 0);
+    for (at, bytes) in [
+        (0x1f1, &[1][..]),
+        (0x202, b"HdrS"),
+        (0x248, &0x400_u32.to_le_bytes()),
+        (0x24c, &104_u32.to_le_bytes()),
+    ] {
+        linux[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    linux.extend([0x28, 0xb5, 0x2f, 0xfd]);
+    linux.resize(0x800 + 200, 1);
+    let parts = uki::Parts {
+        linux: &linux,
+        initrd: &archive,
+        command_line: "quiet",
+        os_release: "ID=coracle\n",
+        uname: "6.12.0",
+    };
+    uki::build(&super::stub(), &parts).into_iter().collect()
 }
 
 /// Two files of one stream: the first bytes say how long the new ones are.

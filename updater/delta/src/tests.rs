@@ -243,11 +243,13 @@ fn the_recorded_stream_of_version_1_makes_what_it_made() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/version-1.hex");
     let pairs = recorded_pairs();
     if env::var_os("CORACLE_RECORD_STREAM").is_some() {
-        let bytes = made(&pairs);
-        let lines =
-            bytes.chunks(48).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
         let mut file = fs::File::create(&path).unwrap();
-        lines.for_each(|line| writeln!(file, "{line}").unwrap());
+        for line in made(&pairs).chunks(48) {
+            for byte in line {
+                write!(file, "{byte:02x}").unwrap();
+            }
+            writeln!(file).unwrap();
+        }
     }
     let text = read_to_string(&path).unwrap();
     let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();

@@ -1,0 +1,3 @@
+#![no_main]
+
+coracle_fuzz::target!("pieces");
