@@ -5,8 +5,9 @@ use crate::{packages::fetch_from, scratch};
 use anyhow::{Context as _, Result, ensure};
 use coracle::{
     build::Built,
+    container::source::from_packages,
     context::Context,
-    debian::{Package, Pocket, Request, merge_usr, unpack_all},
+    debian::{Package, Pocket, Request, unpack},
     files,
     image::tar,
     tree::{Content, Node, NodeKind, Tree, TreePath},
@@ -64,8 +65,10 @@ impl Files {
         Ok(packages)
     }
 
+    /// What a container of them holds: no documentation.
     fn tree(&self, packages: &[Package], ctx: &Context) -> Result<Tree> {
-        let all = merge_usr(&unpack_all(ctx, packages)?)?;
+        let trees = packages.iter().map(|package| Ok(unpack(ctx, package)?)).collect::<Result<Vec<_>>>()?;
+        let all = from_packages(trees)?.tree;
         let Some(path) = self.only else { return Ok(all) };
         let mut tree = Tree::new();
         tree.file(path, 0o755, all.content(path)?)?;
