@@ -23,7 +23,7 @@ use crate::{
     signer::Signer,
 };
 use coracle_format::{
-    bundle::{Header, Index, Metadata},
+    bundle::{BUNDLE_VERSION, Header, Index, Metadata},
     layout::Role as PartitionRole,
     slot::{Descriptor, Range},
     version::Version,
@@ -185,6 +185,7 @@ pub(crate) fn packed(ctx: &Context, disk: &Path, (descriptor, slot): (&Descripto
     let step = ctx.report.step("pack bundle");
     let mut hasher = Hasher::default();
     hasher.field(STEPS_VERSION);
+    hasher.field(&BUNDLE_VERSION.to_le_bytes());
     hasher.field(&pack::LEVEL.to_le_bytes());
     // The descriptor names root and boot artefact by their digests.
     hasher.field(&descriptor.encode());

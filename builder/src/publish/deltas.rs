@@ -10,6 +10,7 @@ use crate::{
     error::{Doing as _, Error, Kind, Result},
     show,
 };
+use coracle_format::delta::DELTA_VERSION;
 use coracle_trust::{DELTAS_MAX, Delta, Vouched};
 use std::{
     fs::File,
@@ -77,7 +78,7 @@ fn make(
         return Err(Error::new(Kind::NotFound, format!("there is no {}", old_path.display())));
     }
     let mut hasher = Hasher::default();
-    for field in [STEPS_VERSION, &old.id, &new.sha256] {
+    for field in [STEPS_VERSION, &DELTA_VERSION.to_le_bytes(), &old.id, &new.sha256] {
         hasher.field(field);
     }
     let (dir, origin) = ctx.cache.step(&hasher.digest(), |dir| {
