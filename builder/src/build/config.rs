@@ -1,6 +1,6 @@
 //! The device configuration, compiled from the manifest.
 
-use super::{local, requests};
+use super::local;
 use crate::error::{Error, Kind, Result};
 use coracle_format::device::{
     self, Channel, Check, Clock, Container, Control, DeviceConfig, EarlyConfig, Gate, Module, OnFailure,
@@ -21,20 +21,6 @@ pub(super) fn early(modules: Vec<Module>) -> Result<Vec<u8>> {
     device::encode(&config).ok_or_else(too_large)
 }
 
-/// Memory that is asked for and hardly used is granted, as container hosts have it.
-const OVERCOMMIT: (&str, &str) = ("vm/overcommit_memory", "1");
-
-/// The manifest's settings of the kernel. Before them one of our own where kernels are compressed: the program that does it
-/// asks for gigabytes and uses a quarter of them.
-fn sysctl(manifest: &Manifest) -> Vec<(String, String)> {
-    let (name, value) = OVERCOMMIT;
-    let own = requests::packs_kernels(manifest).then(|| (name.to_owned(), value.to_owned()));
-    let written = &manifest.system.sysctl;
-    own.into_iter()
-        .chain(written.iter().map(|(name, value)| (name.as_str().replace('.', "/"), value.clone())))
-        .collect()
-}
-
 /// The part in the root, encoded. `epoch` is the newest signed date of the build: the clock's floor. The operators'
 /// keys are read from the files that have them.
 pub(super) fn device(
@@ -51,7 +37,11 @@ pub(super) fn device(
         hostname: system.hostname.as_ref().map_or_else(String::new, |name| name.as_str().to_owned()),
         modules,
         watchdog_seconds: watchdog(manifest),
-        sysctl: sysctl(manifest),
+        sysctl: system
+            .sysctl
+            .iter()
+            .map(|(name, value)| (name.as_str().replace('.', "/"), value.clone()))
+            .collect(),
         network: device_network(manifest),
         clock: Clock { floor: epoch, ntp: device_ntp(manifest) },
         containers,

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// Changes whenever the same releases would give another delta.
-const STEPS_VERSION: &[u8] = b"coracle delta steps 1";
+const STEPS_VERSION: &[u8] = b"coracle delta steps 2";
 /// The delta in its step of the cache.
 const FILE: &str = "delta";
 /// What stands there instead if none is worth its place.

@@ -18,6 +18,9 @@ use core::fmt;
 
 /// Version of the format, and of the streams in it. A machine that does not know it takes the bundle.
 pub const DELTA_VERSION: u32 = 1;
+/// The largest piece of work that `zstd` is given at once: its own choice would have it ask for buffers of 2 GiB, which a
+/// kernel refuses to a machine that has less. Contents of fewer bytes are packed to the same bytes either way.
+pub const ZSTD_JOB_BYTES: u32 = 128 << 20;
 /// Bytes of the table at most, as it is stored.
 pub const TABLE_STORED_BYTES_MAX: usize = 4 << 20;
 /// Bytes of the table at most, unpacked.
@@ -53,7 +56,8 @@ pub struct Extent {
 /// What makes a compressed file again from its contents, bit for bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoder {
-    /// The program `zstd` 1.5.7 with `--ultra -LEVEL -T1`, which reads a pipe and so does not know how much will come.
+    /// The program `zstd` 1.5.7 with `--ultra -LEVEL -T1` and jobs of [`ZSTD_JOB_BYTES`], which reads a pipe and so does not
+    /// know how much will come.
     Zstd157 {
         /// 1 to 22.
         level: u8,

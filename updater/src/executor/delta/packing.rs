@@ -1,6 +1,6 @@
 //! Contents of a file compressed again, by a program that runs beside.
 
-use coracle_format::delta::Encoder;
+use coracle_format::delta::{Encoder, ZSTD_JOB_BYTES};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use std::fs::OpenOptions;
@@ -124,7 +124,8 @@ fn command(path: &Path, encoder: Encoder) -> Command {
     let mut command = Command::new(path);
     match encoder {
         Encoder::Zstd157 { level } => {
-            command.args(["--ultra", &format!("-{level}"), "-T1", "-c", "-q"]);
+            let job = format!("-B{ZSTD_JOB_BYTES}");
+            command.args(["--ultra", &format!("-{level}"), "-T1", &job, "-c", "-q"]);
         }
     }
     command.env_clear().current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -181,7 +182,7 @@ mod tests {
     #[test]
     fn the_program_is_told_the_level_and_has_no_environment() {
         let arguments = packed("cat > /dev/null; printf '%s' \"$* $HOME\"", b"contents", 22).unwrap();
-        assert_eq!(arguments, b"--ultra -22 -T1 -c -q ");
+        assert_eq!(arguments, b"--ultra -22 -T1 -B134217728 -c -q ");
     }
 
     #[test]
