@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_program_is_told_the_level_and_has_no_environment() {
-        let arguments = packed("cat > /dev/null; printf '%s' \"$* $HOME\"", b"contents", 22).unwrap();
+        let arguments = packed("cat > /dev/null; printf '%s' \"$* $HOME\"", b"contents", 34).unwrap();
         assert_eq!(arguments, b"--ultra -22 -T1 -B134217728 -c -q ");
     }
 
