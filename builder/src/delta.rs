@@ -25,6 +25,7 @@ mod tests;
 pub use apply::apply;
 pub(crate) use container::Opened;
 pub use explain::{Explanation, Row};
+pub use operation::Kernel;
 pub(crate) use release::Release;
 
 use crate::{
@@ -64,6 +65,8 @@ pub struct Written {
     pub operations: [usize; 3],
     /// What costs what.
     pub explanation: Explanation,
+    /// What packing the kernel asks of a machine, if the delta leaves it to the machine.
+    pub kernel: Option<Kernel>,
     /// What a person should know.
     pub notes: Vec<String>,
 }
@@ -107,8 +110,20 @@ pub(crate) fn make_between(ctx: &Context, (old, new): (&Release, &Release), out:
         full_bytes,
         operations,
         explanation: Explanation::of(costs, delta.overhead()),
+        kernel: made.iter().find_map(|made| made.kernel),
         notes: made.iter().filter_map(|made| made.note.clone()).collect(),
     })
+}
+
+impl Kernel {
+    /// What it means for machines, in words.
+    pub fn sentence(&self) -> String {
+        format!(
+            "machines pack the kernel themselves, which takes {} MiB of memory; one with less fetches it whole, {}",
+            self.memory_mib,
+            show::bytes(self.whole_bytes)
+        )
+    }
 }
 
 /// What a release is taken apart into, by its root image and its boot artefact: names, and how many bytes each has. All of

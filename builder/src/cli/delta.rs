@@ -25,6 +25,7 @@ pub(super) fn run(ctx: &Context, args: &Delta, format: Format) -> Result<()> {
     let [old, new, out] = [&args.old, &args.new, &args.out].map(|path| path.clone().unwrap_or_default());
     let written = delta::make(ctx, (&old, &new), &out)?;
     written.notes.iter().for_each(|note| ctx.report.warn(note));
+    written.kernel.iter().for_each(|kernel| ctx.report.info(kernel.sentence()));
     if let Some(picture) = args.explain.iter().flatten().next() {
         let title = format!("{}: {}", out.display(), summary(&written));
         files::replace(picture, written.explanation.svg(&title).as_bytes())?;
@@ -54,6 +55,9 @@ fn tell(ctx: &Context, (out, written): (&Path, &Written), explain: bool, format:
                 "delta_bytes": written.bytes, "full_bytes": written.full_bytes,
                 "sha256": written.sha256.to_string(),
                 "operations": {"frames": frames, "copy": copies, "files": files},
+                "kernel": written.kernel.map(|kernel| {
+                    json!({"memory_mib": kernel.memory_mib, "whole_bytes": kernel.whole_bytes})
+                }),
                 "overhead_bytes": written.explanation.overhead, "pieces": pieces,
             });
             super::print(&format!("{value}\n"))

@@ -37,8 +37,19 @@ pub(super) struct Made {
     pub(super) operation: Operation,
     pub(super) stream: Vec<u8>,
     pub(super) costs: Vec<Cost>,
-    /// What the publisher should know.
+    /// Why a kernel travels whole.
     pub(super) note: Option<String>,
+    /// What a machine needs to pack the kernel.
+    pub(super) kernel: Option<Kernel>,
+}
+
+/// What a kernel that machines pack themselves asks of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Mebibytes of memory that packing takes.
+    pub memory_mib: u32,
+    /// Bytes that a machine fetches instead which has not so much to spare.
+    pub whole_bytes: u64,
 }
 
 /// Makes a run of frames.
@@ -75,7 +86,7 @@ fn frames(sides: &Sides<'_>, run: &Run, stored: Vec<u8>) -> Made {
         sides.tiles(run.part, &run.range).map(|tile| cost(&sides.new.1.all[tile.piece], &tile)).collect();
     let operation = operation(run, Method::Frames, &stored, [0; 32]);
     let operation = Operation { stream_sha256: [0; 32], ..operation };
-    Made { operation, stream: stored, costs, note: None }
+    Made { operation, stream: stored, costs, note: None, kernel: None }
 }
 
 fn copy(sides: &Sides<'_>, run: &Run) -> Result<Made> {
@@ -91,7 +102,7 @@ fn copy(sides: &Sides<'_>, run: &Run) -> Result<Made> {
     let source = source(sides, &extents);
     let operation = operation(run, Method::Copy(extents), &[], source);
     let operation = Operation { stream_sha256: [0; 32], ..operation };
-    Ok(Made { operation, stream: Vec::new(), costs, note: None })
+    Ok(Made { operation, stream: Vec::new(), costs, note: None, kernel: None })
 }
 
 /// A kernel's payload, both releases' unpacked, and how it is packed again.
@@ -109,8 +120,15 @@ fn packed(sides: &Sides<'_>, run: &Run) -> Result<Made> {
             return Ok(Made { note: Some(format!("the kernel travels whole: {why}")), ..made });
         }
     };
-    let made = files(sides, run, Some(&payload))?;
-    cheaper(sides, run, made)
+    let made = cheaper(sides, run, files(sides, run, Some(&payload))?)?;
+    let frames = usize::try_from(run.first).unwrap_or(usize::MAX);
+    let own = sides.new.0.index.frames.iter().skip(frames).take(usize::try_from(run.frames).unwrap_or(0));
+    let kernel = Kernel {
+        memory_mib: payload.packed.memory_mib,
+        whole_bytes: own.map(|frame| u64::from(frame.stored)).sum(),
+    };
+    let is_packed = matches!(made.operation.method, Method::Files(_));
+    Ok(Made { kernel: is_packed.then_some(kernel), ..made })
 }
 
 /// Unpacks both kernels and proves that the new one can be packed again; else why not.
@@ -203,7 +221,7 @@ fn files(sides: &Sides<'_>, run: &Run, payload: Option<&Payload>) -> Result<Opti
         jobs.iter().zip(begins.zip(&ends)).map(|(job, (begin, end))| job.cost(end.saturating_sub(begin)));
     let costs = costs.collect();
     let operation = operation(run, Method::Files(files), &stream, source(sides, &sources));
-    Ok(Some(Made { operation, stream, costs, note: None }))
+    Ok(Some(Made { operation, stream, costs, note: None, kernel: None }))
 }
 
 /// The stream makes what it should: a machine would find out as well, but only when it is too late to mend.

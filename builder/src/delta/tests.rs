@@ -86,6 +86,8 @@ fn a_compressed_kernel_is_compared_unpacked_and_packed_again() {
     let way = Way::between(release(1), release(2));
     let written = way.make().unwrap();
     assert_eq!(written.notes, Vec::<String>::new());
+    let kernel = written.kernel.unwrap();
+    assert!((700..900).contains(&kernel.memory_mib) && kernel.whole_bytes > written.bytes, "{kernel:?}");
     assert_eq!(written.operations, [0, 1, 3]);
     let methods = way.methods();
     let [Method::Copy(_), Method::Files(_), Method::Files(files), Method::Files(_)] = &methods[..] else {
@@ -103,6 +105,7 @@ fn a_kernel_that_no_known_program_packs_travels_whole_and_is_named() {
     let way = Way::between(release(1), release(2));
     let written = way.make().unwrap();
     assert_eq!(written.operations, [1, 1, 2]);
+    assert_eq!(written.kernel, None);
     assert!(written.notes[0].contains("no known encoder makes it again"), "{:?}", written.notes);
     way.check();
 }

@@ -90,6 +90,7 @@ fn make(
         match delta::make_between(ctx, (&old, new), &dir.join(FILE)) {
             Ok(written) => {
                 written.notes.iter().for_each(|note| ctx.report.warn(note));
+                written.kernel.iter().for_each(|kernel| ctx.report.info(kernel.sentence()));
                 Ok(())
             }
             Err(error) if error.kind() == Kind::Policy => {
