@@ -11,7 +11,7 @@ use crate::{
 };
 use coracle_format::{
     bundle::{Encoding, Frame, Header, Part},
-    delta::{Extent, File, Method, Operation, UNPACKED_BYTES_MAX},
+    delta::{Extent, File, How, Method, Operation, UNPACKED_BYTES_MAX},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -149,13 +149,13 @@ fn by_difference(old: &Release, files: &[File], stream: &[u8]) -> Result<Vec<u8>
     let (mut olds, mut news) = (Vec::new(), Vec::new());
     for file in files {
         let bytes = read(old, &file.old)?;
-        let unpacks = file.packed.is_some_and(|packed| packed.old_plain > 0);
+        let unpacks = file.packed().is_some_and(|packed| packed.old_plain > 0);
         let unpacked = |bytes: &[u8]| {
             encoder::unpack(bytes, UNPACKED_BYTES_MAX)
                 .map_err(|why| format!("the old kernel cannot be unpacked: {why}"))
         };
+        news.push(if file.how == How::Same { bytes.clone() } else { Vec::new() });
         olds.push(if unpacks { unpacked(&bytes)? } else { bytes });
-        news.push(Vec::new());
     }
     let mut slices: Vec<&[u8]> = olds.iter().map(Vec::as_slice).collect();
     let mut sinks: Vec<_> = news
@@ -169,10 +169,8 @@ fn by_difference(old: &Release, files: &[File], stream: &[u8]) -> Result<Vec<u8>
         .collect();
     let each = slices.iter_mut().zip(&mut sinks).zip(files);
     let mut applied: Vec<_> = each
-        .map(|((old, sink), file)| coracle_delta::File {
-            old,
-            bytes: file.packed.map_or(file.bytes, |packed| packed.plain),
-            sink,
+        .filter_map(|((old, sink), file)| {
+            file.streamed().map(|bytes| coracle_delta::File { old, bytes, sink })
         })
         .collect();
     coracle_delta::apply(stream, &mut applied).map_err(|why| why.to_string())?;
@@ -180,7 +178,7 @@ fn by_difference(old: &Release, files: &[File], stream: &[u8]) -> Result<Vec<u8>
     drop(sinks);
     let mut out = Vec::new();
     for (file, new) in files.iter().zip(news) {
-        match file.packed {
+        match file.packed() {
             None => out.extend(new),
             Some(packed) => {
                 let packed = encoder::pack(packed.encoder, &new, &mut out);

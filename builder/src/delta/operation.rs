@@ -13,7 +13,7 @@ use crate::{
 use coracle_delta::Pair;
 use coracle_format::{
     bundle::Part,
-    delta::{Extent, File, Method, Operation, Packed, STREAM_BYTES_MAX, UNPACKED_BYTES_MAX},
+    delta::{Extent, File, How, Method, Operation, Packed, STREAM_BYTES_MAX, UNPACKED_BYTES_MAX},
 };
 use sha2::{Digest as _, Sha256};
 use std::{borrow::Cow, iter, ops::Range};
@@ -164,6 +164,8 @@ struct Job<'a> {
     tile: Tile,
     new: Side<'a>,
     old: Option<Side<'a>>,
+    /// Where the old release has these bytes as they are.
+    same: Option<Vec<(Part, Range<usize>)>>,
 }
 
 impl<'a> Job<'a> {
@@ -173,7 +175,7 @@ impl<'a> Job<'a> {
             Side { piece, bytes: piece.bytes(release) }
         };
         let old = sides.pairs[tile.piece].map(|old| side(sides.old, old));
-        Self { new: side(sides.new, tile.piece), old, tile }
+        Self { new: side(sides.new, tile.piece), old, same: sides.same(&tile), tile }
     }
 
     fn pair<'b>(&'b self, packed: Option<&'b Payload>) -> Pair<'b> {
@@ -185,19 +187,33 @@ impl<'a> Job<'a> {
     }
 
     fn file(&self, packed: Option<&Payload>) -> File {
-        let mut old = Vec::new();
+        let (bytes, mut old) = (wide(self.tile.range.len()), Vec::new());
+        if let Some(same) = self.is_same(packed) {
+            same.iter().for_each(|(part, range)| push(&mut old, *part, range.clone()));
+            return File { bytes, old, how: How::Same };
+        }
         if let Some(Side { piece, .. }) = &self.old {
             piece.extents.iter().for_each(|range| push(&mut old, piece.part, range.clone()));
         }
-        File { bytes: wide(self.tile.range.len()), old, packed: packed.map(|payload| payload.packed) }
+        let how = packed.map_or(How::Differs, |payload| How::Contents(payload.packed));
+        File { bytes, old, how }
     }
 
-    fn cost(&self, takes: usize) -> Cost {
+    /// A kernel is packed with what is around it as it was, but never copied.
+    fn is_same(&self, packed: Option<&Payload>) -> Option<&[(Part, Range<usize>)]> {
+        self.same.as_deref().filter(|_| packed.is_none())
+    }
+
+    fn cost(&self, takes: Option<usize>) -> Cost {
         Cost {
             name: self.new.piece.name.clone(),
             bytes: wide(self.tile.range.len()),
-            takes: wide(takes),
-            how: if self.old.is_some() { "changed" } else { "new" },
+            takes: wide(takes.unwrap_or(0)),
+            how: match (takes, &self.old) {
+                (None, _) => "as it was",
+                (Some(_), Some(_)) => "changed",
+                (Some(_), None) => "new",
+            },
         }
     }
 }
@@ -206,7 +222,8 @@ impl<'a> Job<'a> {
 fn files(sides: &Sides<'_>, run: &Run, payload: Option<&Payload>) -> Result<Option<Made>> {
     let jobs: Vec<Job<'_>> = sides.tiles(run.part, &run.range).map(|tile| Job::of(sides, tile)).collect();
     let packed = |job: &Job<'_>| payload.filter(|_| job.new.piece.kind == Kind::Packed);
-    let pairs: Vec<Pair<'_>> = jobs.iter().map(|job| job.pair(packed(job))).collect();
+    let streamed: Vec<&Job<'_>> = jobs.iter().filter(|job| job.is_same(packed(job)).is_none()).collect();
+    let pairs: Vec<Pair<'_>> = streamed.iter().map(|job| job.pair(packed(job))).collect();
     let files: Vec<File> = jobs.iter().map(|job| job.file(packed(job))).collect();
     let sources: Vec<Extent> = files.iter().flat_map(|file| file.old.iter().copied()).collect();
     let Some((stream, ends)) = coracle_delta::make_measured(&pairs) else {
@@ -217,9 +234,10 @@ fn files(sides: &Sides<'_>, run: &Run, payload: Option<&Payload>) -> Result<Opti
     }
     check(&pairs, &stream)?;
     let begins = iter::once(0).chain(ends.iter().copied());
-    let costs =
-        jobs.iter().zip(begins.zip(&ends)).map(|(job, (begin, end))| job.cost(end.saturating_sub(begin)));
-    let costs = costs.collect();
+    let mut lengths = begins.zip(&ends).map(|(begin, end)| end.saturating_sub(begin));
+    let takes = |job: &Job<'_>| job.is_same(packed(job)).map_or_else(|| lengths.next(), |_| None);
+    let takes: Vec<Option<usize>> = jobs.iter().map(takes).collect();
+    let costs = jobs.iter().zip(takes).map(|(job, takes)| job.cost(takes)).collect();
     let operation = operation(run, Method::Files(files), &stream, source(sides, &sources));
     Ok(Some(Made { operation, stream, costs, note: None, kernel: None }))
 }

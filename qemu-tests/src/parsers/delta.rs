@@ -8,7 +8,9 @@ use coracle::{
 use coracle_delta::{File, Old};
 use coracle_format::{
     bundle::Part,
-    delta::{Encoder, Extent, File as Made, HEADER_BYTES, Header, Method, Operation, Packed, Pieces, Table},
+    delta::{
+        Encoder, Extent, File as Made, HEADER_BYTES, Header, How, Method, Operation, Packed, Pieces, Table,
+    },
 };
 
 /// A header, and the table behind it or alone.
@@ -43,8 +45,8 @@ pub(super) fn delta_seeds() -> Vec<Vec<u8>> {
     let packed =
         Packed { encoder: Encoder::Zstd157 { level: 22 }, plain: 9000, old_plain: 8000, memory_mib: 800 };
     let files = vec![
-        Made { bytes: 100, old: Vec::new(), packed: None },
-        Made { bytes: 4000, old: vec![extent(Part::Boot, 0, 4001)], packed: Some(packed) },
+        Made { bytes: 100, old: Vec::new(), how: How::Differs },
+        Made { bytes: 4000, old: vec![extent(Part::Boot, 0, 4001)], how: How::Contents(packed) },
     ];
     let copy = Method::Copy(vec![extent(Part::Root, 4096, 8000), extent(Part::Boot, 7, 192)]);
     let operations = vec![

@@ -84,8 +84,38 @@ pub struct File {
     pub bytes: u64,
     /// The old file: these bytes one behind the other. None: there is no old file.
     pub old: Vec<Extent>,
+    /// What becomes of the old file.
+    pub how: How,
+}
+
+/// How a file is made of the old one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// By the stream.
+    Differs,
+    /// It is the old file; the stream knows nothing of it.
+    Same,
+    /// The stream makes its contents, which are compressed then.
+    Contents(Packed),
+}
+
+impl File {
     /// How it is compressed, if its contents are what differs.
-    pub packed: Option<Packed>,
+    pub const fn packed(&self) -> Option<Packed> {
+        match self.how {
+            How::Contents(packed) => Some(packed),
+            How::Differs | How::Same => None,
+        }
+    }
+
+    /// Bytes that the stream makes; `None` if it knows nothing of the file.
+    pub const fn streamed(&self) -> Option<u64> {
+        match self.how {
+            How::Contents(packed) => Some(packed.plain),
+            How::Differs => Some(self.bytes),
+            How::Same => None,
+        }
+    }
 }
 
 /// How an operation makes its frames.
@@ -136,7 +166,7 @@ impl Operation {
 
     /// Mebibytes that its encoders take at the most; 0 if it has none.
     pub fn encoder_mib(&self) -> u32 {
-        let packed = self.files().iter().filter_map(|file| file.packed);
+        let packed = self.files().iter().filter_map(File::packed);
         packed.map(|packed| packed.memory_mib).max().unwrap_or(0)
     }
 }

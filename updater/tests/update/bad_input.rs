@@ -188,7 +188,7 @@ fn each_part_of_a_damaged_bundle_has_words_of_its_own() {
     let frames = usize::try_from(header.frames_offset()).unwrap();
     let cases = [
         (0, Kind::Hostile, "cannot read u.bundle: not an update bundle"),
-        (8, Kind::Hostile, "cannot read u.bundle: bundle has unknown version 1"),
+        (8, Kind::Hostile, "cannot read u.bundle: bundle has unknown version 0"),
         (20, Kind::Hostile, "cannot read u.bundle: bundle header does not match its checksum"),
         (metadata, Kind::Hostile, "cannot read u.bundle: bundle metadata does not match the header's digest"),
         (index, Kind::Digest, "cannot trust u.bundle: the update's index is not the signed one"),

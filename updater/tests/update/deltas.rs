@@ -4,7 +4,7 @@ use crate::fixture::{DISK_BYTES, Memory, Notes, Payload, SLOT_BYTES, noise, sett
 use crate::making::{Piece, by_files, by_frames, delta, operation, pair as versions, pieces};
 use coracle_block::model::Model;
 use coracle_format::bundle::Part;
-use coracle_format::delta::{Encoder, Extent, File, Header, Method, Packed};
+use coracle_format::delta::{Encoder, Extent, File, Header, How, Method, Packed};
 use coracle_slots::{Slot, SlotState};
 use coracle_update::engine::Ask;
 use coracle_update::executor::{Executor, Settings, Supply, Tally, Tools};
@@ -217,7 +217,7 @@ fn sources_outside_of_the_old_release_are_not_read() {
     }
 }
 
-/// A pair whose boot artefacts hold contents behind a mark, as the program of [`tools`] packs them.
+/// A pair whose boot artefacts hold what stays as it is, and contents behind a mark, as the program of [`tools`] packs them.
 fn packed() -> (Payload, Payload, Vec<(coracle_format::delta::Operation, Vec<u8>)>) {
     let (mut old, mut new) = (Payload::new("1.0"), Payload::new("2.0"));
     new.root = old.root.clone();
@@ -225,7 +225,7 @@ fn packed() -> (Payload, Payload, Vec<(coracle_format::delta::Operation, Vec<u8>
     after[100_000..100_010].fill(0);
     let frame = zstd::bulk::compress(&before, 3).unwrap();
     old.boot = [&b"head"[..], &frame, b"tail"].concat();
-    new.boot = [&b"HEAD"[..], b"mark", &after, b"TAIL"].concat();
+    new.boot = [&b"head"[..], b"mark", &after, b"TAIL", b"tail"].concat();
     let wide = |length: usize| u64::try_from(length).unwrap();
     let of = |offset: usize, bytes: usize| {
         vec![Extent { part: Part::Boot, offset: wide(offset), bytes: wide(bytes) }]
@@ -237,23 +237,20 @@ fn packed() -> (Payload, Payload, Vec<(coracle_format::delta::Operation, Vec<u8>
         memory_mib: 100,
     };
     let files = vec![
-        File { bytes: 4, old: of(0, 4), packed: None },
-        File { bytes: wide(after.len()) + 4, old: of(4, frame.len()), packed: Some(packed) },
-        File { bytes: 4, old: of(4 + frame.len(), 4), packed: None },
+        File { bytes: 4, old: of(0, 4), how: How::Same },
+        File { bytes: wide(after.len()) + 4, old: of(4, frame.len()), how: How::Contents(packed) },
+        File { bytes: 4, old: of(4 + frame.len(), 4), how: How::Differs },
+        File { bytes: 4, old: of(4 + frame.len(), 4), how: How::Same },
     ];
-    let stream = coracle_delta::make(&[
-        versions(b"head", b"HEAD"),
-        versions(&before, &after),
-        versions(b"tail", b"TAIL"),
-    ])
-    .unwrap();
+    let stream = coracle_delta::make(&[versions(&before, &after), versions(b"tail", b"TAIL")]).unwrap();
+    let source = [&old.boot[..], b"tail"].concat();
     let frames = &new.index().0.frames;
     let first = frames.iter().position(|frame| frame.part == Part::Boot).unwrap();
     let mut operations = by_files(&old, &new);
     operations.retain(|(operation, _)| usize::try_from(operation.first).unwrap() < first);
     let count = u32::try_from(frames.len() - first).unwrap();
     let first = u32::try_from(first).unwrap();
-    operations.push((operation(first, count, Method::Files(files), &old.boot, &stream), stream));
+    operations.push((operation(first, count, Method::Files(files), &source, &stream), stream));
     (old, new, operations)
 }
 

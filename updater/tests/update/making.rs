@@ -2,7 +2,7 @@
 
 use crate::fixture::Payload;
 use coracle_format::bundle::Part;
-use coracle_format::delta::{Extent, File, Header, Method, Operation, Pieces, Table};
+use coracle_format::delta::{Extent, File, Header, How, Method, Operation, Pieces, Table};
 use sha2::{Digest as _, Sha256};
 
 /// How the frames of one operation are made.
@@ -66,7 +66,7 @@ pub(crate) fn pieces(old: &Payload, new: &Payload, way: impl Fn(Part, usize) -> 
                 let source = before.get(from..(from + length).min(before.len())).unwrap_or_default();
                 let old = if source.is_empty() { Vec::new() } else { vec![extent(from, source.len())] };
                 let stream = coracle_delta::make(&[pair(source, wanted)]).unwrap();
-                let files = vec![File { bytes: wide(length), old, packed: None }];
+                let files = vec![File { bytes: wide(length), old, how: How::Differs }];
                 (operation(first, 1, Method::Files(files), source, &stream), stream)
             }
             (Piece::Copied, Some(found)) => {
@@ -95,7 +95,7 @@ pub(crate) fn by_files(old: &Payload, new: &Payload) -> Operations {
             let half = source.len() / 2 + 1;
             let extent = |offset, bytes| Extent { part: which, offset: wide(offset), bytes: wide(bytes) };
             let old = vec![extent(0, half), extent(half, source.len() - half)];
-            let files = vec![File { bytes: wide(wanted.len()), old, packed: None }];
+            let files = vec![File { bytes: wide(wanted.len()), old, how: How::Differs }];
             first += count;
             (operation(first - count, count, Method::Files(files), source, &stream), stream)
         })

@@ -1,8 +1,8 @@
 //! The table of a delta: what makes each run of frames.
 
 use super::{
-    EXTENTS_MAX, Encoder, Extent, FILES_MAX, File, Method, NotADelta, OPERATION_BYTES_MAX, OPERATIONS_MAX,
-    Operation, Packed, STREAM_BYTES_MAX, TABLE_BYTES_MAX, TABLE_EXTENTS_MAX, TABLE_FILES_MAX,
+    EXTENTS_MAX, Encoder, Extent, FILES_MAX, File, How, Method, NotADelta, OPERATION_BYTES_MAX,
+    OPERATIONS_MAX, Operation, Packed, STREAM_BYTES_MAX, TABLE_BYTES_MAX, TABLE_EXTENTS_MAX, TABLE_FILES_MAX,
     UNPACKED_BYTES_MAX,
     varint::{Reader, put},
 };
@@ -161,9 +161,10 @@ fn put_extents(out: &mut Vec<u8>, extents: &[Extent]) {
 fn put_file(out: &mut Vec<u8>, file: &File) {
     put(out, file.bytes);
     put_extents(out, &file.old);
-    let Some(packed) = &file.packed else {
-        out.push(0);
-        return;
+    let packed = match &file.how {
+        How::Differs => return out.push(0),
+        How::Same => return out.push(2),
+        How::Contents(packed) => packed,
     };
     let Encoder::Zstd157 { level } = packed.encoder;
     out.extend_from_slice(&[1, level]);
@@ -231,9 +232,10 @@ fn extents(
 fn file((reader, left): (&mut Reader<'_>, &mut Left), malformed: NotADelta) -> Result<File, NotADelta> {
     let bytes = reader.number()?;
     let old = extents((reader, left), malformed)?;
-    let packed = match reader.byte()? {
-        0 => None,
-        1 => Some(Packed {
+    let how = match reader.byte()? {
+        0 => How::Differs,
+        2 => How::Same,
+        1 => How::Contents(Packed {
             encoder: Encoder::Zstd157 { level: reader.byte()? },
             plain: reader.number()?,
             old_plain: reader.number()?,
@@ -241,7 +243,7 @@ fn file((reader, left): (&mut Reader<'_>, &mut Left), malformed: NotADelta) -> R
         }),
         _ => return Err(malformed),
     };
-    Ok(File { bytes, old, packed })
+    Ok(File { bytes, old, how })
 }
 
 /// Whether an operation keeps to its limits and makes just these frames.
@@ -283,13 +285,19 @@ fn length(extents: &[Extent]) -> Option<u64> {
 }
 
 fn is_file(file: &File) -> bool {
-    let is_packed_right = file.packed.is_none_or(|packed| {
+    let is_right = |packed: Packed| {
         let Encoder::Zstd157 { level } = packed.encoder;
         (1..=22).contains(&level)
             && (1..=UNPACKED_BYTES_MAX).contains(&packed.plain)
             && packed.old_plain <= UNPACKED_BYTES_MAX
-    });
-    file.bytes > 0 && is_packed_right && length(&file.old).is_some()
+    };
+    let Some(old) = length(&file.old) else { return false };
+    let is_made_right = match file.how {
+        How::Differs => true,
+        How::Same => old == file.bytes,
+        How::Contents(packed) => is_right(packed),
+    };
+    file.bytes > 0 && is_made_right
 }
 
 #[cfg(test)]

@@ -117,7 +117,9 @@ impl Hands<'_> {
                     return Err(Failure::Wrong("what it carries is damaged".to_owned()));
                 }
                 let mut olds = slots.old_files(files, &window)?;
-                let making = Making { files, tools: self.tools, output, begun: None, packing: None };
+                let same = olds.clone();
+                let making =
+                    Making { files, same, tools: self.tools, output, done: 0, begun: None, packing: None };
                 let (back, problem) = making.run(stream, &mut olds);
                 output = back;
                 problem
@@ -142,7 +144,7 @@ impl<'a> Slots<'a> {
         let mut olds = Vec::with_capacity(files.len());
         for (number, file) in files.iter().enumerate() {
             let mut old = OldFile::of(&self.running, &file.old, (window, number)).ok_or_else(other_bytes)?;
-            let unpacked = file.packed.map_or(0, |packed| packed.old_plain);
+            let unpacked = file.packed().map_or(0, |packed| packed.old_plain);
             if unpacked > 0 {
                 let end = free.saturating_add(unpacked);
                 if end > self.layout.descriptor_at {
@@ -184,17 +186,21 @@ impl<'a> Slots<'a> {
 }
 
 /// What is made of files while it is.
-struct Making<'a> {
+struct Making<'a, 'b> {
     files: &'a [File],
+    /// The old files, of which some are new files as they are.
+    same: Vec<OldFile<'b>>,
     tools: Tools<'a>,
     output: Output<'a>,
+    /// Files before this one are done.
+    done: usize,
     /// The last file of which bytes have come.
     begun: Option<usize>,
     /// What compresses it, if it is compressed.
     packing: Option<Packing>,
 }
 
-impl<'a> Making<'a> {
+impl<'a> Making<'a, '_> {
     /// Runs the stream; what has gone wrong, if anything.
     fn run(self, stream: &[u8], olds: &mut [OldFile<'_>]) -> (Output<'a>, Option<String>) {
         let files = self.files;
@@ -206,10 +212,8 @@ impl<'a> Making<'a> {
         let mut sinks: Vec<_> = (0..files.len()).map(sink).collect();
         let each = olds.iter_mut().zip(&mut sinks).zip(files);
         let mut parts: Vec<_> = each
-            .map(|((old, sink), file)| coracle_delta::File {
-                old,
-                bytes: file.packed.map_or(file.bytes, |packed| packed.plain),
-                sink,
+            .filter_map(|((old, sink), file)| {
+                file.streamed().map(|bytes| coracle_delta::File { old, bytes, sink })
             })
             .collect();
         let applied = coracle_delta::apply(stream, &mut parts);
@@ -217,7 +221,10 @@ impl<'a> Making<'a> {
         drop(sinks);
         let mut making = making.into_inner();
         let problem = match applied {
-            Ok(()) => making.end_file().err().map(|error| error.to_string()),
+            Ok(()) => {
+                let ended = making.end_file().and_then(|()| making.copy_until(files.len()));
+                ended.err().map(|error| error.to_string())
+            }
             Err(coracle_delta::Failure::Io(error)) => Some(error.to_string()),
             Err(error @ coracle_delta::Failure::Corrupt(_)) => Some(error.to_string()),
         };
@@ -227,8 +234,9 @@ impl<'a> Making<'a> {
     fn take(&mut self, number: usize, bytes: &[u8]) -> io::Result<()> {
         if self.begun != Some(number) {
             self.end_file()?;
-            self.begun = Some(number);
-            let file = self.files.get(number).and_then(|file| Some((file.bytes, file.packed?)));
+            self.copy_until(number)?;
+            (self.begun, self.done) = (Some(number), number + 1);
+            let file = self.files.get(number).and_then(|file| Some((file.bytes, file.packed()?)));
             if let Some((bytes, packed)) = file {
                 let program = self.tools.zstd;
                 let started = Packing::start(program, packed.encoder, bytes).map_err(|error| {
@@ -243,6 +251,16 @@ impl<'a> Making<'a> {
             Some(packing) => packing.feed(bytes, &mut take),
             None => take(bytes),
         }
+    }
+
+    /// Takes the files before this one of which the stream knows nothing.
+    fn copy_until(&mut self, number: usize) -> io::Result<()> {
+        let output = &mut self.output;
+        for old in self.same.get(self.done..number).unwrap_or_default() {
+            old.each_chunk(&mut |chunk| output.take(chunk))?;
+        }
+        self.done = self.done.max(number);
+        Ok(())
     }
 
     /// Takes what is still to come of the file under way.
@@ -261,7 +279,7 @@ fn other_bytes() -> Failure {
 
 /// Compressing has its price in memory, and so has unpacking what was compressed with the same window.
 fn check_memory(operation: &Operation, meminfo: &Path) -> Result<(), Failure> {
-    let packed = operation.files().iter().filter_map(|file| file.packed);
+    let packed = operation.files().iter().filter_map(File::packed);
     let needed =
         packed.map(|packed| u64::from(packed.memory_mib).max(2 * packed.old_plain.div_ceil(MIB))).max();
     let Some(needed) = needed.map(|needed| needed.saturating_add(RESERVE_MIB)) else {

@@ -61,9 +61,9 @@ fn sample() -> Vec<Operation> {
             2,
             2,
             Method::Files(vec![
-                File { bytes: 96, old: vec![], packed: None },
-                File { bytes: 4000, old: vec![extent(Part::Boot, 96, 4001)], packed: Some(packed()) },
-                File { bytes: 100, old: vec![extent(Part::Boot, 5000, 100)], packed: None },
+                File { bytes: 96, old: vec![], how: How::Differs },
+                File { bytes: 4000, old: vec![extent(Part::Boot, 96, 4001)], how: How::Contents(packed()) },
+                File { bytes: 100, old: vec![extent(Part::Boot, 5000, 100)], how: How::Same },
             ]),
             300,
         ),
@@ -108,7 +108,7 @@ fn the_bytes_of_a_table_are_these() {
     assert_eq!(bytes[112..118], [0xac, 2, 3, 96, 0, 0]);
     assert_eq!(bytes[118..125], [0xa0, 0x1f, 1, 2, 96, 0xa1, 0x1f]);
     assert_eq!(bytes[125..137], [1, 22, 0x80, 0x8e, 0xce, 0x1c, 0xc0, 0x89, 0x91, 0x1c, 0xa0, 6]);
-    assert_eq!(bytes[137..], [100, 1, 2, 0x88, 0x27, 100, 0]);
+    assert_eq!(bytes[137..], [100, 1, 2, 0x88, 0x27, 100, 2]);
 }
 
 #[test]
@@ -143,11 +143,12 @@ fn what_does_not_make_the_bytes_of_its_frames_is_refused() {
     assert_eq!(changed(|operations| operations[1].source_sha256 = [1; 32]), refused(1));
     assert_eq!(changed(|operations| files(operations)[0].bytes += 1), refused(2));
     assert_eq!(changed(|operations| files(operations)[0].bytes = 0), refused(2));
+    assert_eq!(changed(|operations| files(operations)[2].old[0].bytes = 99), refused(2));
     assert_eq!(changed(|operations| operations[2].stream = (16 << 20) + 1), refused(2));
     let pack = |change: fn(&mut Packed)| {
         let mut packed = packed();
         change(&mut packed);
-        changed(|operations| files(operations)[1].packed = Some(packed))
+        changed(|operations| files(operations)[1].how = How::Contents(packed))
     };
     assert_eq!(pack(|packed| packed.encoder = Encoder::Zstd157 { level: 0 }), refused(2));
     assert_eq!(pack(|packed| packed.encoder = Encoder::Zstd157 { level: 23 }), refused(2));
@@ -196,8 +197,11 @@ fn all_files_and_extents_together_have_limits() {
     };
     // Each makes one frame of 4096 bytes out of so many files with so many extents each.
     let table = |operations: usize, files: usize, extents: usize| {
-        let file =
-            File { bytes: 4096 / wide(files), old: vec![extent(Part::Root, 0, 1); extents], packed: None };
+        let file = File {
+            bytes: 4096 / wide(files),
+            old: vec![extent(Part::Root, 0, 1); extents],
+            how: How::Differs,
+        };
         let operation = |first| Operation {
             first: u32::try_from(first).unwrap(),
             frames: 1,
