@@ -189,7 +189,9 @@ impl<'a> Job<'a> {
     fn file(&self, packed: Option<&Payload>) -> File {
         let (bytes, mut old) = (wide(self.tile.range.len()), Vec::new());
         if let Some(same) = self.is_same(packed) {
-            same.iter().for_each(|(part, range)| push(&mut old, *part, range.clone()));
+            for (part, range) in same {
+                push(&mut old, *part, range.clone());
+            }
             return File { bytes, old, how: How::Same };
         }
         if let Some(Side { piece, .. }) = &self.old {

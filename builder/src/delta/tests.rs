@@ -93,7 +93,7 @@ fn a_compressed_kernel_is_compared_unpacked_and_packed_again() {
     let [Method::Copy(_), Method::Files(_), Method::Files(files), Method::Files(_)] = &methods[..] else {
         panic!("{methods:?}")
     };
-    let packed: Vec<_> = files.iter().filter_map(|file| file.packed()).collect();
+    let packed: Vec<_> = files.iter().filter_map(coracle_format::delta::File::packed).collect();
     assert_eq!((packed.len(), packed[0].plain, packed[0].old_plain), (1, 240_000, 240_000));
     assert!((700..900).contains(&packed[0].memory_mib));
     way.check();
