@@ -3,7 +3,7 @@
 
 use super::{boot, release::Release, root};
 use coracle_format::bundle::Part;
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, collections::BTreeSet, ops::Range};
 
 /// Bytes of a release that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(crate) struct Piece {
     pub(crate) part: Part,
     /// Where its bytes are in the part, one behind the other.
     pub(crate) extents: Vec<Range<usize>>,
+    /// Which of these are no places of its own: a file system does not store blocks of zeros, and they are read elsewhere.
+    pub(crate) holes: BTreeSet<usize>,
     /// What it is.
     pub(crate) kind: Kind,
 }
@@ -31,7 +33,7 @@ pub(crate) enum Kind {
 
 impl Piece {
     pub(super) fn file(name: impl Into<String>, part: Part, extents: Vec<Range<usize>>) -> Self {
-        Self { name: name.into(), part, extents, kind: Kind::File }
+        Self { name: name.into(), part, extents, holes: BTreeSet::new(), kind: Kind::File }
     }
 
     /// How many bytes it has.
@@ -96,10 +98,11 @@ impl Pieces {
         let (first, mut tiles, mut gaps) = (self.all.len(), Vec::new(), Vec::new());
         for (number, file) in files.iter().enumerate() {
             let mut at = 0;
-            for range in file.extents.iter().cloned() {
-                let bytes = range.len();
-                tiles.push(Tile { piece: first + number, at, range });
-                at += bytes;
+            for (extent, range) in file.extents.iter().enumerate() {
+                if !file.holes.contains(&extent) {
+                    tiles.push(Tile { piece: first + number, at, range: range.clone() });
+                }
+                at += range.len();
             }
         }
         tiles.sort_by_key(|tile| tile.range.start);
@@ -156,13 +159,15 @@ mod tests {
         for (number, piece) in pieces.all.iter().enumerate() {
             let mut own: Vec<&Tile> = tiles.iter().filter(|tile| tile.piece == number).collect();
             own.sort_by_key(|tile| tile.at);
-            let extents: Vec<_> = own.iter().map(|tile| tile.range.clone()).collect();
-            assert_eq!(extents, piece.extents, "{}", piece.name);
-            let mut at = 0;
-            for tile in own {
-                assert_eq!(tile.at, at);
-                at += tile.range.len();
+            let (mut at, mut places) = (0, Vec::new());
+            for (extent, range) in piece.extents.iter().enumerate() {
+                if !piece.holes.contains(&extent) {
+                    places.push((at, range.clone()));
+                }
+                at += range.len();
             }
+            let own: Vec<_> = own.iter().map(|tile| (tile.at, tile.range.clone())).collect();
+            assert_eq!(own, places, "{}", piece.name);
         }
     }
 
@@ -170,8 +175,10 @@ mod tests {
     #[expect(clippy::single_range_in_vec_init, reason = "extents are ranges")]
     fn what_is_between_files_is_named_by_what_follows() {
         let mut pieces = Pieces::default();
+        // The second extent of `a` is a hole: what is there belongs to somebody else.
+        let holes = BTreeSet::from([1]);
         let files = vec![
-            Piece::file("a", Part::Root, vec![100..5000, 20_000..21_000]),
+            Piece { holes, ..Piece::file("a", Part::Root, vec![100..5000, 5500..5600, 20_000..21_000]) },
             Piece::file("b", Part::Root, vec![5000..6000]),
         ];
         let tiles = pieces.add(Part::Root, 30_000, files);

@@ -4,7 +4,10 @@ use super::piece::Piece;
 use crate::inspection::walk;
 use coracle_format::bundle::Part;
 use ext4_view::{Ext4, Ext4Error};
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
 
 /// Files begin at multiples of this.
 const BLOCK: usize = 4096;
@@ -28,9 +31,9 @@ fn try_files(image: &[u8]) -> Result<Vec<Piece>, Ext4Error> {
         left = rest;
         // A name that is not UTF-8 is not found again.
         let Ok(contents) = fs.read(path.as_str()) else { continue };
-        let extents = blocks.claim(contents);
-        if !extents.is_empty() {
-            out.push(Piece::file(path, Part::Root, extents));
+        let (extents, holes) = blocks.claim(contents);
+        if holes.len() < extents.len() {
+            out.push(Piece { holes, ..Piece::file(path, Part::Root, extents) });
         }
     }
     Ok(out)
@@ -43,6 +46,8 @@ struct Blocks<'a> {
     /// Whoever holds these bytes, the last one first.
     places: HashMap<&'a [u8], Vec<usize>>,
     claimed: Vec<bool>,
+    /// Where there are as many zeros as a block has, on a border of blocks or not.
+    zeros: Option<Range<usize>>,
 }
 
 impl<'a> Blocks<'a> {
@@ -53,24 +58,34 @@ impl<'a> Blocks<'a> {
                 places.entry(block).or_default().push(number);
             }
         }
-        Self { image, places, claimed: vec![false; image.len() / BLOCK] }
+        let zeros = zeros(image);
+        Self { image, places, claimed: vec![false; image.len() / BLOCK], zeros }
     }
 
-    /// Where a file's blocks are: each behind the one before it if it is there, or where nobody else's is.
-    fn claim(&mut self, mut contents: Vec<u8>) -> Vec<Range<usize>> {
+    /// Where a file's blocks are: each behind the one before it if it is there, or where nobody else's is; and which of
+    /// these are holes.
+    fn claim(&mut self, mut contents: Vec<u8>) -> (Vec<Range<usize>>, BTreeSet<usize>) {
         contents.resize(contents.len().next_multiple_of(BLOCK), 0);
-        let mut extents: Vec<Range<usize>> = Vec::new();
+        let (mut extents, mut holes): (Vec<Range<usize>>, _) = (Vec::new(), BTreeSet::new());
+        let mut next = 0;
         for block in contents.chunks_exact(BLOCK) {
-            let end = extents.last().map_or(0, |extent| extent.end);
-            let Some(number) = self.find(block, end / BLOCK) else { continue };
+            let Some(number) = self.find(block, next) else {
+                if let Some(zeros) = self.zeros.clone().filter(|_| block == ZEROS) {
+                    holes.insert(extents.len());
+                    extents.push(zeros);
+                }
+                continue;
+            };
             self.claimed[number] = true;
+            next = number + 1;
             let at = number * BLOCK;
-            match extents.last_mut().filter(|extent| extent.end == at) {
+            let last = extents.len().wrapping_sub(1);
+            match extents.last_mut().filter(|extent| extent.end == at && !holes.contains(&last)) {
                 Some(extent) => extent.end = at + BLOCK,
                 None => extents.push(at..at + BLOCK),
             }
         }
-        extents
+        (extents, holes)
     }
 
     fn find(&mut self, block: &[u8], next: usize) -> Option<usize> {
@@ -90,6 +105,19 @@ impl<'a> Blocks<'a> {
     }
 }
 
+/// The first place with as many zeros as a block has.
+fn zeros(image: &[u8]) -> Option<Range<usize>> {
+    let mut begin = 0;
+    for (at, byte) in image.iter().enumerate() {
+        if *byte != 0 {
+            begin = at + 1;
+        } else if at + 1 - begin == BLOCK {
+            return Some(begin..at + 1);
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,15 +133,31 @@ mod tests {
     fn a_file_is_where_its_blocks_are_one_behind_the_other() {
         let image = [block(1), block(2), block(3), block(0), block(3), block(2), block(9)].concat();
         let mut blocks = Blocks::of(&image);
-        let file = [block(3), block(0), block(3), block(2)].concat();
-        assert_eq!(blocks.claim(file), [2 * BLOCK..6 * BLOCK]);
+        let mut claim = |contents: Vec<u8>| blocks.claim(contents).0;
+        assert_eq!(claim([block(3), block(0), block(3), block(2)].concat()), [2 * BLOCK..6 * BLOCK]);
         // What is taken is not taken again; the last block of a file is padded with zeros.
-        assert_eq!(blocks.claim(block(2)), [BLOCK..2 * BLOCK]);
-        assert_eq!(blocks.claim(block(2)), NOWHERE);
+        assert_eq!(claim(block(2)), [BLOCK..2 * BLOCK]);
+        assert_eq!(claim(block(2)), NOWHERE);
         let mut short = block(9);
         short[4095] = 0;
-        assert_eq!(blocks.claim(short[..4095].to_vec()), NOWHERE);
-        assert_eq!(blocks.claim([block(9), block(1)].concat()), [6 * BLOCK..7 * BLOCK, 0..BLOCK]);
+        assert_eq!(claim(short[..4095].to_vec()), NOWHERE);
+        assert_eq!(claim([block(9), block(1)].concat()), [6 * BLOCK..7 * BLOCK, 0..BLOCK]);
+    }
+
+    #[test]
+    fn blocks_of_zeros_that_are_not_stored_are_read_where_there_are_zeros() {
+        // The zeros are not on a border of blocks.
+        let mut image = [block(1), block(2), block(3), block(4), block(0), block(4)].concat();
+        image[4 * BLOCK..4 * BLOCK + 10].fill(1);
+        image[5 * BLOCK..5 * BLOCK + 10].fill(0);
+        let mut blocks = Blocks::of(&image);
+        let (extents, holes) = blocks.claim([block(1), block(0), block(0), block(2), block(3)].concat());
+        let zeros = 4 * BLOCK + 10..5 * BLOCK + 10;
+        assert_eq!(extents, [0..BLOCK, zeros.clone(), zeros, BLOCK..3 * BLOCK]);
+        assert_eq!(holes, BTreeSet::from([1, 2]));
+        // Where there are none, nobody can read them.
+        let mut blocks = Blocks::of(&image[..4 * BLOCK]);
+        assert_eq!(blocks.claim([block(1), block(0), block(2)].concat()).1, BTreeSet::new());
     }
 
     #[test]
