@@ -129,10 +129,12 @@ impl Session<'_> {
         self.machine.journal.notice(&format!("operator {who}: {}", describe(request)));
         let ended = self.act(request)?;
         let (words, next) = match ended {
-            Ended::Code(code) => {
-                self.channel.send(&Frame::Done(code))?;
-                (format!("exit code {code}"), Next::Request)
-            }
+            // What was asked for is done, or will be, whether the answer arrives or not: that the client before has gone
+            // may be noticed only now.
+            Ended::Code(code) => match self.channel.send(&Frame::Done(code)) {
+                Ok(()) => (format!("exit code {code}"), Next::Request),
+                Err(error) => (format!("exit code {code}, which nobody heard: {error}"), Next::End),
+            },
             Ended::Gone => ("the client went away".to_owned(), Next::End),
             Ended::Stalled => ("the client sent nothing for too long".to_owned(), Next::End),
             Ended::Anew(hello) => ("another client came".to_owned(), Next::Session(hello)),
