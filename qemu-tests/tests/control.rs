@@ -448,4 +448,11 @@ fn a_stop_is_answered_before_it_is_done() {
     assert_eq!(place.ask(&Request::PowerOff).code, 0);
     until("both stops were ordered", || STOPS.lock().unwrap().len() == 2);
     assert_eq!(*STOPS.lock().unwrap(), [Stop::Reboot, Stop::PowerOff]);
+    // Nobody is there any more to hear the answer: it is done all the same.
+    let place = Place::with_key(7, "true");
+    let mut stream = place.raw();
+    let challenge = hello(&mut stream, 1);
+    stream.write_all(&encode(&signed(7, &challenge, 1, &Request::Reboot))).unwrap();
+    drop(stream);
+    until("the machine restarts", || STOPS.lock().unwrap().len() == 3);
 }
