@@ -7,6 +7,7 @@ mod cut;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod pack;
+pub(crate) mod pieces;
 
 pub use check::Opened;
 

@@ -33,7 +33,7 @@ use crate::{
     digest::Digest,
     error::{Error, Kind, Result},
     parallel,
-    report::{Step, Unit},
+    report::{Report, Step, Unit},
     show,
 };
 use container::Delta;
@@ -115,14 +115,17 @@ pub(crate) fn make_between(ctx: &Context, (old, new): (&Release, &Release), out:
     })
 }
 
-impl Kernel {
-    /// What it means for machines, in words.
-    pub fn sentence(&self) -> String {
-        format!(
-            "machines pack the kernel themselves, which takes {} MiB of memory; one with less fetches it whole, {}",
-            self.memory_mib,
-            show::bytes(self.whole_bytes)
-        )
+impl Written {
+    /// Says what the publisher should know: that a kernel travels whole, or what packing it asks of machines.
+    pub fn tell(&self, report: &Report) {
+        self.notes.iter().for_each(|note| report.warn(note));
+        if let Some(Kernel { memory_mib, whole_bytes }) = self.kernel {
+            let whole = show::bytes(whole_bytes);
+            report.info(format!(
+                "machines pack the kernel themselves, which takes {memory_mib} MiB of memory; one with less fetches it \
+                 whole, {whole}"
+            ));
+        }
     }
 }
 

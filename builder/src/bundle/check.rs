@@ -1,10 +1,14 @@
 //! Reading a bundle back, as a machine would: metadata against a trusted root, the index by the metadata, every frame by
 //! the index, both parts as wholes, and the root file system by the root hash that the boot artefact carries.
 
+use super::{
+    pack::decode,
+    pieces::{Form, Pieces},
+};
 use crate::{
     context::Context,
     digest::{Digest, Hasher},
-    error::{Doing as _, Error, Kind, Result},
+    error::{Error, Kind, Result},
     image::uki::Uki,
     keys::refused,
     report::Unit,
@@ -22,13 +26,15 @@ use coracle_trust::{Verified, verify_bundle};
 use sha2::{Digest as _, Sha256};
 use std::{
     convert::Infallible,
-    fs::File,
-    io::{self, BufReader, Read},
     path::{Path, PathBuf},
 };
 
 /// The largest boot artefact that is read into memory.
 const BOOT_BYTES_MAX: u64 = crate::image::inspect::BOOT_BYTES_MAX;
+
+/// What is read.
+const FORM: Form<NotABundle> =
+    Form { name: "an update bundle", length: NotABundle::Length, limit: NotABundle::Limit };
 
 /// A bundle of which header, metadata and index have been read; nothing vouches for them yet.
 #[derive(Debug)]
@@ -40,24 +46,21 @@ pub struct Opened {
     /// The index as it was read.
     pub index: Vec<u8>,
     path: PathBuf,
-    frames: BufReader<File>,
+    frames: Pieces<NotABundle>,
 }
 
 impl Opened {
     /// Reads the beginning of a bundle, whose file must be exactly as long as it says.
     pub fn open(path: &Path) -> Result<Self> {
         let bad = |why: NotABundle| not_a_bundle(path, why);
-        let mut file = BufReader::with_capacity(1 << 20, File::open(path).doing("open", path)?);
-        let bytes = file.get_ref().metadata().doing("inspect", path)?.len();
-        let mut head = [0; HEADER_BYTES];
-        read(&mut file, &mut head, path)?;
-        let header = Header::parse(&head).map_err(bad)?;
-        if bytes != header.total() {
+        let mut file = Pieces::open(FORM, path)?;
+        let header = Header::parse(&file.array::<HEADER_BYTES>()?).map_err(bad)?;
+        if file.bytes()? != header.total() {
             return Err(bad(NotABundle::Length));
         }
-        let metadata = take(&mut file, header.metadata, METADATA_BYTES_MAX, path)?;
+        let metadata = file.take(header.metadata, METADATA_BYTES_MAX)?;
         header.check_metadata(&metadata).map_err(bad)?;
-        let index = take(&mut file, header.index, INDEX_BYTES_MAX, path)?;
+        let index = file.take(header.index, INDEX_BYTES_MAX)?;
         Ok(Self { header, metadata, index, path: path.to_owned(), frames: file })
     }
 
@@ -86,28 +89,23 @@ impl Opened {
 
     /// Reads and checks every frame and both parts of the bundle with this index.
     pub fn check_parts(mut self, ctx: &Context, index: &Index) -> Result<()> {
-        self.each_frame(ctx, index, &mut |_, _| Ok(()))
+        self.read_parts(ctx, index, &mut |_| ()).map(drop)
     }
 
     /// Both parts, root and boot artefact, after everything that [`Opened::check_parts`] checks.
     pub(crate) fn parts(mut self, ctx: &Context, index: &Index) -> Result<[Vec<u8>; 2]> {
-        let (mut root, mut boot) = (Vec::new(), Vec::new());
-        self.each_frame(ctx, index, &mut |part, plain| {
-            match part {
-                Part::Root => root.extend_from_slice(plain),
-                Part::Boot => boot.extend_from_slice(plain),
-            }
-            Ok(())
-        })?;
+        let mut root = Vec::new();
+        let boot = self.read_parts(ctx, index, &mut |plain| root.extend_from_slice(plain))?;
         Ok([root, boot])
     }
 
-    fn each_frame(
+    /// Checks everything; the boot artefact, and the root, which can be large, as it comes.
+    fn read_parts(
         &mut self,
         ctx: &Context,
         index: &Index,
-        take: &mut dyn FnMut(Part, &[u8]) -> Result<()>,
-    ) -> Result<()> {
+        take_root: &mut dyn FnMut(&[u8]),
+    ) -> Result<Vec<u8>> {
         let step = ctx.report.step("check bundle");
         let total = index.root.bytes.saturating_add(index.boot.bytes);
         let boot_bytes = usize::try_from(index.boot.bytes.min(BOOT_BYTES_MAX)).unwrap_or(0);
@@ -122,6 +120,7 @@ impl Opened {
                 Part::Root => {
                     root_hasher.update(&plain);
                     root.push(&plain);
+                    take_root(&plain);
                 }
                 Part::Boot => {
                     boot_hasher.update(&plain);
@@ -132,7 +131,6 @@ impl Opened {
                     boot.extend_from_slice(&plain);
                 }
             }
-            take(frame.part, &plain)?;
             done = done.saturating_add(u64::from(frame.plain));
             step.progress(done, total, Unit::Bytes);
         }
@@ -143,7 +141,7 @@ impl Opened {
         }
         self.check_boot(index, root, &boot)?;
         step.done(format!("{} frames", index.frames.len()));
-        Ok(())
+        Ok(boot)
     }
 
     /// The root hash is that of the root, and the boot artefact boots just that.
@@ -169,22 +167,12 @@ impl Opened {
     }
 
     fn unpack_stored(&mut self, number: usize, frame: &Frame) -> Result<Vec<u8>> {
-        let plain = usize::try_from(frame.plain).unwrap_or(0);
-        if frame.encoding == Encoding::Zeros {
-            return Ok(vec![0; plain]);
-        }
         let limit = usize::try_from(FRAME_BYTES_MAX).unwrap_or(0);
-        let stored = take(&mut self.frames, frame.stored, limit, &self.path)?;
-        if Sha256::digest(&stored)[..] != frame.sha256 {
+        let stored = self.frames.take(frame.stored, limit)?;
+        if frame.encoding != Encoding::Zeros && Sha256::digest(&stored)[..] != frame.sha256 {
             return Err(self.damaged(&format!("frame {number} does not match its digest")));
         }
-        if frame.encoding == Encoding::Raw {
-            return Ok(stored);
-        }
-        match zstd::bulk::decompress(&stored, plain) {
-            Ok(data) if data.len() == plain => Ok(data),
-            Ok(_) | Err(_) => Err(self.damaged(&format!("frame {number} cannot be unpacked"))),
-        }
+        decode(frame, stored).ok_or_else(|| self.damaged(&format!("frame {number} cannot be unpacked")))
     }
 
     fn damaged(&self, why: &str) -> Error {
@@ -214,26 +202,7 @@ impl RootHash {
 
 /// An error for bytes that are no bundle.
 pub(crate) fn not_a_bundle(path: &Path, why: NotABundle) -> Error {
-    Error::new(Kind::Hostile, format!("cannot read {} as an update bundle", path.display())).because(why)
-}
-
-fn take(file: &mut impl Read, bytes: u32, limit: usize, path: &Path) -> Result<Vec<u8>> {
-    let length = usize::try_from(bytes).unwrap_or(usize::MAX);
-    if length > limit {
-        return Err(not_a_bundle(path, NotABundle::Limit));
-    }
-    let mut out = vec![0; length];
-    read(file, &mut out, path)?;
-    Ok(out)
-}
-
-fn read(file: &mut impl Read, out: &mut [u8], path: &Path) -> Result<()> {
-    file.read_exact(out).map_err(|source| {
-        if source.kind() == io::ErrorKind::UnexpectedEof {
-            return not_a_bundle(path, NotABundle::Length);
-        }
-        Error::new(Kind::Io, format!("cannot read {}", path.display())).because(source)
-    })
+    FORM.is_not(path, why)
 }
 
 #[cfg(test)]

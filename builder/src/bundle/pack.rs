@@ -81,6 +81,17 @@ pub(crate) fn encode(data: Vec<u8>) -> Result<(Encoding, Vec<u8>)> {
     }
 }
 
+/// What a frame holds, by what is stored of it; `None` if that is not so many bytes.
+pub(crate) fn decode(frame: &Frame, stored: Vec<u8>) -> Option<Vec<u8>> {
+    let plain = usize::try_from(frame.plain).ok()?;
+    let data = match frame.encoding {
+        Encoding::Zeros => vec![0; plain],
+        Encoding::Raw => stored,
+        Encoding::Zstd => zstd::bulk::decompress(&stored, plain).ok()?,
+    };
+    (data.len() == plain).then_some(data)
+}
+
 /// Length and digest of a part.
 pub(super) fn whole(file: &File, path: &Path, range: Range) -> Result<Whole> {
     let mut hasher = Hasher::default();

@@ -24,8 +24,7 @@ pub(super) fn run(ctx: &Context, args: &Delta, format: Format) -> Result<()> {
     // The command line has been checked: all three are there.
     let [old, new, out] = [&args.old, &args.new, &args.out].map(|path| path.clone().unwrap_or_default());
     let written = delta::make(ctx, (&old, &new), &out)?;
-    written.notes.iter().for_each(|note| ctx.report.warn(note));
-    written.kernel.iter().for_each(|kernel| ctx.report.info(kernel.sentence()));
+    written.tell(&ctx.report);
     if let Some(picture) = args.explain.iter().flatten().next() {
         let title = format!("{}: {}", out.display(), summary(&written));
         files::replace(picture, written.explanation.svg(&title).as_bytes())?;

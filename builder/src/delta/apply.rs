@@ -42,18 +42,16 @@ pub fn apply(ctx: &Context, delta: &Path, old: &Path, out: &Path) -> Result<Vec<
     let (mut parts, mut stored, mut done) = ([Vec::new(), Vec::new()], Vec::new(), 0_u64);
     for (at, operation) in opened.table.placed() {
         ctx.check()?;
-        let first = usize::try_from(operation.first).unwrap_or(usize::MAX);
-        let frames =
-            opened.index.frames.iter().skip(first).take(usize::try_from(operation.frames).unwrap_or(0));
-        let frames: Vec<Frame> = frames.copied().collect();
+        // The table has been checked: there are so many.
+        let frames = opened.index.run(operation.first, operation.frames).unwrap_or_default();
         let wrong = |why: String| {
             Error::new(Kind::Digest, format!("cannot apply {}: {why}", delta.display()))
                 .hint("make it again, or take the bundle of the release")
         };
-        let plain = make(&old, operation, &opened.stream((at, operation))?, &frames).map_err(wrong)?;
-        check(&plain, &frames).map_err(wrong)?;
+        let plain = make(&old, operation, &opened.stream((at, operation))?, frames).map_err(wrong)?;
+        check(&plain, frames).map_err(wrong)?;
         if !opened.metadata.is_empty() {
-            pack_again(&plain, &frames, &mut stored)?;
+            pack_again(&plain, frames, &mut stored)?;
         }
         let [root, boot] = &mut parts;
         let part = if frames.first().is_some_and(|frame| frame.part == Part::Root) { root } else { boot };
@@ -127,20 +125,10 @@ fn read(old: &Release, extents: &[Extent]) -> Result<Vec<u8>, String> {
 fn unpack(mut stored: &[u8], frames: &[Frame]) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     for frame in frames {
-        let plain = usize::try_from(frame.plain).unwrap_or(0);
         let length = usize::try_from(frame.stored).unwrap_or(usize::MAX);
         let (own, rest) = stored.split_at_checked(length).ok_or("it ends too early")?;
         stored = rest;
-        match frame.encoding {
-            Encoding::Zeros => out.resize(out.len() + plain, 0),
-            Encoding::Raw => out.extend_from_slice(own),
-            Encoding::Zstd => {
-                out.extend(
-                    zstd::bulk::decompress(own, plain)
-                        .map_err(|why| format!("a frame cannot be unpacked: {why}"))?,
-                );
-            }
-        }
+        out.extend(pack::decode(frame, own.to_vec()).ok_or("a frame cannot be unpacked")?);
     }
     Ok(out)
 }

@@ -2,25 +2,30 @@
 
 use super::{operation::Made, release::Release};
 use crate::{
+    bundle::pieces::{Form, Pieces},
     error::{Doing as _, Error, Kind, Result},
     files,
 };
 use coracle_format::{
     bundle::{FRAME_BYTES_MAX, INDEX_BYTES_MAX, Index, METADATA_BYTES_MAX},
     delta::{
-        HEADER_BYTES, Header, NotADelta, Operation, Pieces, TABLE_BYTES_MAX, TABLE_STORED_BYTES_MAX, Table,
+        self, HEADER_BYTES, Header, NotADelta, Operation, STREAM_BYTES_MAX, TABLE_BYTES_MAX,
+        TABLE_STORED_BYTES_MAX, Table,
     },
 };
 use sha2::{Digest as _, Sha256};
 use std::{
     fs::File,
-    io::{self, BufReader, Read, Write as _},
+    io::Write as _,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
 /// Compression level of the table.
 const LEVEL: i32 = 19;
+
+/// What is read.
+const FORM: Form<NotADelta> = Form { name: "a delta", length: NotADelta::Length, limit: NotADelta::Limit };
 
 /// A delta that has been made and not written yet.
 #[derive(Debug)]
@@ -43,7 +48,7 @@ impl<'a> Delta<'a> {
         })?;
         let streams: Vec<&[u8]> = made.iter().map(|made| made.stream.as_slice()).collect();
         let sum = streams.iter().map(|stream| u64::try_from(stream.len()).unwrap_or(u64::MAX)).sum();
-        let pieces = Pieces { metadata: &new.metadata, index: &new.index_bytes, table: &table };
+        let pieces = delta::Pieces { metadata: &new.metadata, index: &new.index_bytes, table: &table };
         let header = (plain.len() <= TABLE_BYTES_MAX).then(|| Header::of(base, &pieces, sum)).flatten();
         let header = header.ok_or_else(|| large(NotADelta::Limit))?;
         Ok(Self { header, new, table, streams })
@@ -95,28 +100,24 @@ pub(crate) struct Opened {
 impl Opened {
     /// Reads everything before the streams of a file, which must be exactly as long as it says.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let bad = |why: NotADelta| not_a_delta(path, why);
-        let file = File::open(path).doing("open", path)?;
-        let bytes = file.metadata().doing("inspect", path)?.len();
-        let mut reader = BufReader::new(&file);
-        let mut head = [0; HEADER_BYTES];
-        fill(&mut reader, &mut head, path)?;
-        let header = Header::parse(&head).map_err(bad)?;
-        if bytes != header.total() {
+        let bad = |why: NotADelta| FORM.is_not(path, why);
+        let mut file = Pieces::open(FORM, path)?;
+        let header = Header::parse(&file.array::<HEADER_BYTES>()?).map_err(bad)?;
+        if file.bytes()? != header.total() {
             return Err(bad(NotADelta::Length));
         }
-        let metadata = take(&mut reader, (header.metadata, METADATA_BYTES_MAX), path)?;
+        let metadata = file.take(header.metadata, METADATA_BYTES_MAX)?;
         header.check_metadata(&metadata).map_err(bad)?;
-        let index_bytes = take(&mut reader, (header.index, INDEX_BYTES_MAX), path)?;
-        let index = Index::parse(&index_bytes).map_err(|why| not_a_delta(path, why))?;
-        let table = take(&mut reader, (header.table, TABLE_STORED_BYTES_MAX), path)?;
+        let index_bytes = file.take(header.index, INDEX_BYTES_MAX)?;
+        let index = Index::parse(&index_bytes).map_err(|why| FORM.is_not(path, why))?;
+        let table = file.take(header.table, TABLE_STORED_BYTES_MAX)?;
         header.check_table(&table).map_err(bad)?;
-        let table = zstd::bulk::decompress(&table, TABLE_BYTES_MAX).map_err(|why| not_a_delta(path, why))?;
+        let table = zstd::bulk::decompress(&table, TABLE_BYTES_MAX).map_err(|why| FORM.is_not(path, why))?;
         let table = Table::parse(&table, &index).map_err(bad)?;
         if table.streams() != header.streams {
             return Err(bad(NotADelta::Length));
         }
-        drop(reader);
+        let file = file.into_file();
         Ok(Self { header, metadata, index_bytes, index, table, file, path: path.to_owned() })
     }
 
@@ -124,31 +125,10 @@ impl Opened {
     pub(crate) fn stream(&self, (at, operation): (u64, &Operation)) -> Result<Vec<u8>> {
         // Of frames the index has bounded it, of files the table.
         let frames = u64::from(operation.frames).saturating_mul(u64::from(FRAME_BYTES_MAX));
-        let length = operation.stream.min(frames.max(coracle_format::delta::STREAM_BYTES_MAX.into()));
+        let length = operation.stream.min(frames.max(STREAM_BYTES_MAX.into()));
         let mut out = vec![0; usize::try_from(length).unwrap_or(0)];
         let offset = self.header.streams_offset().saturating_add(at);
         self.file.read_exact_at(&mut out, offset).doing("read", &self.path)?;
         Ok(out)
     }
-}
-
-/// An error for bytes that are no delta.
-fn not_a_delta(path: &Path, why: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(Kind::Hostile, format!("cannot read {} as a delta", path.display())).because(why)
-}
-
-fn take(reader: &mut impl Read, (bytes, limit): (u32, usize), path: &Path) -> Result<Vec<u8>> {
-    let length = usize::try_from(bytes).ok().filter(|length| *length <= limit);
-    let mut out = vec![0; length.ok_or_else(|| not_a_delta(path, NotADelta::Limit))?];
-    fill(reader, &mut out, path)?;
-    Ok(out)
-}
-
-fn fill(reader: &mut impl Read, out: &mut [u8], path: &Path) -> Result<()> {
-    reader.read_exact(out).map_err(|source| {
-        if source.kind() == io::ErrorKind::UnexpectedEof {
-            return not_a_delta(path, NotADelta::Length);
-        }
-        Error::new(Kind::Io, format!("cannot read {}", path.display())).because(source)
-    })
 }

@@ -43,6 +43,21 @@ pub(super) struct Made {
     pub(super) kernel: Option<Kernel>,
 }
 
+impl Made {
+    /// Nothing of the old release, and no digests: as it is for carried frames.
+    fn of(run: &Run, method: Method, stream: Vec<u8>, costs: Vec<Cost>) -> Self {
+        let operation = Operation {
+            first: run.first,
+            frames: run.frames,
+            method,
+            source_sha256: [0; 32],
+            stream: wide(stream.len()),
+            stream_sha256: [0; 32],
+        };
+        Self { operation, stream, costs, note: None, kernel: None }
+    }
+}
+
 /// What a kernel that machines pack themselves asks of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernel {
@@ -84,9 +99,7 @@ fn frames(sides: &Sides<'_>, run: &Run, stored: Vec<u8>) -> Made {
     };
     let costs =
         sides.tiles(run.part, &run.range).map(|tile| cost(&sides.new.1.all[tile.piece], &tile)).collect();
-    let operation = operation(run, Method::Frames, &stored, [0; 32]);
-    let operation = Operation { stream_sha256: [0; 32], ..operation };
-    Made { operation, stream: stored, costs, note: None, kernel: None }
+    Made::of(run, Method::Frames, stored, costs)
 }
 
 fn copy(sides: &Sides<'_>, run: &Run) -> Result<Made> {
@@ -99,10 +112,10 @@ fn copy(sides: &Sides<'_>, run: &Run) -> Result<Made> {
         let name = sides.new.1.all[tile.piece].name.clone();
         costs.push(Cost { name, bytes: wide(tile.range.len()), takes: 0, how: "as it was" });
     }
-    let source = source(sides, &extents);
-    let operation = operation(run, Method::Copy(extents), &[], source);
-    let operation = Operation { stream_sha256: [0; 32], ..operation };
-    Ok(Made { operation, stream: Vec::new(), costs, note: None, kernel: None })
+    let source_sha256 = source(sides, &extents);
+    let mut made = Made::of(run, Method::Copy(extents), Vec::new(), costs);
+    made.operation.source_sha256 = source_sha256;
+    Ok(made)
 }
 
 /// A kernel's payload, both releases' unpacked, and how it is packed again.
@@ -121,11 +134,9 @@ fn packed(sides: &Sides<'_>, run: &Run) -> Result<Made> {
         }
     };
     let made = cheaper(sides, run, files(sides, run, Some(&payload))?)?;
-    let frames = usize::try_from(run.first).unwrap_or(usize::MAX);
-    let own = sides.new.0.index.frames.iter().skip(frames).take(usize::try_from(run.frames).unwrap_or(0));
     let kernel = Kernel {
         memory_mib: payload.packed.memory_mib,
-        whole_bytes: own.map(|frame| u64::from(frame.stored)).sum(),
+        whole_bytes: sides.new.0.stored_bytes(run.first, run.frames),
     };
     let is_packed = matches!(made.operation.method, Method::Files(_));
     Ok(Made { kernel: is_packed.then_some(kernel), ..made })
@@ -240,8 +251,10 @@ fn files(sides: &Sides<'_>, run: &Run, payload: Option<&Payload>) -> Result<Opti
     let takes = |job: &Job<'_>| job.is_same(packed(job)).map_or_else(|| lengths.next(), |_| None);
     let takes: Vec<Option<usize>> = jobs.iter().map(takes).collect();
     let costs = jobs.iter().zip(takes).map(|(job, takes)| job.cost(takes)).collect();
-    let operation = operation(run, Method::Files(files), &stream, source(sides, &sources));
-    Ok(Some(Made { operation, stream, costs, note: None, kernel: None }))
+    let (source_sha256, stream_sha256) = (source(sides, &sources), Sha256::digest(&stream).into());
+    let mut made = Made::of(run, Method::Files(files), stream, costs);
+    made.operation = Operation { source_sha256, stream_sha256, ..made.operation };
+    Ok(Some(made))
 }
 
 /// The stream makes what it should: a machine would find out as well, but only when it is too late to mend.
@@ -270,17 +283,6 @@ fn check(pairs: &[Pair<'_>], stream: &[u8]) -> Result<()> {
         return Ok(());
     }
     Err(internal("a delta that was just made makes other bytes"))
-}
-
-fn operation(run: &Run, method: Method, stream: &[u8], source_sha256: [u8; 32]) -> Operation {
-    Operation {
-        first: run.first,
-        frames: run.frames,
-        method,
-        source_sha256,
-        stream: wide(stream.len()),
-        stream_sha256: Sha256::digest(stream).into(),
-    }
 }
 
 /// The digest of everything that is used of the old release.

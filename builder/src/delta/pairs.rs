@@ -30,10 +30,10 @@ pub(super) fn pair(
     let mut out: Vec<Option<usize>> = Vec::with_capacity(new.all.len());
     for piece in &new.all {
         let by_name = names.find(piece, rename.as_ref());
-        let same = || contents.find(piece, new_release);
-        let is_same = |number: &usize| contents.is(*number, piece, new_release);
-        let found = by_name.filter(is_same).or_else(same).or(by_name);
-        out.push(found);
+        let digest = Digest::of(&piece.bytes(new_release));
+        let is_same = |number: &usize| contents.digests[*number] == digest;
+        let same = || contents.numbers.get(&digest).copied();
+        out.push(by_name.filter(is_same).or_else(same).or(by_name));
     }
     let left: Vec<usize> = (0..new.all.len()).filter(|number| out[*number].is_none()).collect();
     if left.is_empty() {
@@ -108,14 +108,6 @@ impl Contents {
             numbers.entry(*digest).or_insert(number);
         }
         Self { numbers, digests }
-    }
-
-    fn is(&self, number: usize, piece: &Piece, release: &Release) -> bool {
-        self.digests.get(number) == Some(&Digest::of(&piece.bytes(release)))
-    }
-
-    fn find(&self, piece: &Piece, release: &Release) -> Option<usize> {
-        self.numbers.get(&Digest::of(&piece.bytes(release))).copied()
     }
 }
 

@@ -52,18 +52,13 @@ impl Sides<'_> {
     pub(super) fn tiles(&self, part: Part, range: &Range<usize>) -> impl Iterator<Item = Tile> + use<'_> {
         let tiles = self.new.1.tiles(part);
         let first = tiles.partition_point(|tile| tile.range.end <= range.start);
+        let end = tiles.partition_point(|tile| tile.range.start < range.end);
         let range = range.clone();
-        tiles[first..]
-            .iter()
-            .take_while({
-                let end = range.end;
-                move |tile| tile.range.start < end
-            })
-            .map(move |tile| {
-                let start = tile.range.start.max(range.start);
-                let end = tile.range.end.min(range.end);
-                Tile { piece: tile.piece, at: tile.at + (start - tile.range.start), range: start..end }
-            })
+        tiles[first..end.max(first)].iter().map(move |tile| {
+            let start = tile.range.start.max(range.start);
+            let end = tile.range.end.min(range.end);
+            Tile { piece: tile.piece, at: tile.at + (start - tile.range.start), range: start..end }
+        })
     }
 
     /// Where the old release has just these bytes, if it has them at the same place of the same piece.

@@ -3,6 +3,7 @@
 use crate::{
     bundle::{self, FILE_NAME, Opened},
     context::Context,
+    digest::Digest,
     error::{Doing as _, Error, Kind, Result},
     image::inspect::Disk,
 };
@@ -74,6 +75,10 @@ impl Release {
         let index = Index::parse(&packed.index).map_err(not_an_index)?;
         check_size(path, &index)?;
         let parts = [read(path, slot.root())?, slot.boot()?];
+        if Digest::of(&parts[0]).0 != index.root.sha256 {
+            let message = format!("the root file system on {} has changed", path.display());
+            return Err(Error::new(Kind::Digest, message).hint("build the image again"));
+        }
         let frames = (packed.frames, 0);
         Ok(Self { index, index_bytes: packed.index, metadata: Vec::new(), parts, frames })
     }
@@ -95,16 +100,15 @@ impl Release {
 
     /// What the bundle stores of so many frames from one on.
     pub(crate) fn stored(&self, first: u32, count: u32) -> Result<Vec<u8>> {
-        let [first, count] = [first, count].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
-        let sum = |frames: &[_]| {
-            let stored = |frame: &coracle_format::bundle::Frame| u64::from(frame.stored);
-            frames.iter().map(stored).sum::<u64>()
-        };
-        let (before, from) = self.index.frames.split_at(first.min(self.index.frames.len()));
-        let bytes = sum(&from[..count.min(from.len())]);
         let (path, begin) = &self.frames;
-        let offset = begin.saturating_add(sum(before));
-        read(path, Range { offset, bytes })
+        let offset = begin.saturating_add(self.stored_bytes(0, first));
+        read(path, Range { offset, bytes: self.stored_bytes(first, count) })
+    }
+
+    /// How many bytes that is.
+    pub(crate) fn stored_bytes(&self, first: u32, count: u32) -> u64 {
+        let frames = self.index.run(first, count).unwrap_or_default();
+        frames.iter().map(|frame| u64::from(frame.stored)).sum()
     }
 }
 

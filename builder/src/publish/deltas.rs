@@ -89,8 +89,7 @@ fn make(
         };
         match delta::make_between(ctx, (&old, new), &dir.join(FILE)) {
             Ok(written) => {
-                written.notes.iter().for_each(|note| ctx.report.warn(note));
-                written.kernel.iter().for_each(|kernel| ctx.report.info(kernel.sentence()));
+                written.tell(&ctx.report);
                 Ok(())
             }
             Err(error) if error.kind() == Kind::Policy => {

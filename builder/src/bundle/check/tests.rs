@@ -20,7 +20,7 @@ use coracle_trust::{
     publish::{self, Signers},
 };
 use ed25519_dalek::{Signer as _, SigningKey};
-use std::path::PathBuf;
+use std::{fs::File, io, path::PathBuf};
 
 /// A bundle of a small release, and the root that its machines trust.
 struct Made {

@@ -53,6 +53,13 @@ impl Index {
         Version::parse(self.version.as_str()).unwrap_or_default()
     }
 
+    /// So many frames from one on; `None` if there are not so many.
+    pub fn run(&self, first: u32, count: u32) -> Option<&[Frame]> {
+        let first = usize::try_from(first).ok()?;
+        let end = first.checked_add(usize::try_from(count).ok()?)?;
+        self.frames.get(first..end)
+    }
+
     /// Bytes of all stored frames.
     pub fn stored_bytes(&self) -> u64 {
         self.frames.iter().map(|frame| u64::from(frame.stored)).sum()

@@ -104,7 +104,7 @@ impl Table {
         let (mut operations, mut first, mut left) = (Vec::new(), 0_u32, Left::ALL);
         for number in 0..count {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
-            let operation = operation((&mut reader, &mut left), number, (first, &index.frames))?;
+            let operation = operation((&mut reader, &mut left), number, (first, index))?;
             first = first.checked_add(operation.frames).ok_or(NotADelta::Coverage)?;
             operations.push(operation);
         }
@@ -122,7 +122,7 @@ impl Table {
         for (number, operation) in (0..).zip(&self.operations) {
             Left::take(&mut left.files, operation.files().len())?;
             Left::take(&mut left.extents, operation.sources().count())?;
-            let frames = run(&index.frames, operation.first, operation.frames);
+            let frames = index.run(operation.first, operation.frames);
             let begins = usize::try_from(operation.first) == Ok(at);
             let frames = frames.filter(|_| begins).ok_or(NotADelta::Coverage)?;
             if !is_sound(operation, frames) {
@@ -137,13 +137,6 @@ impl Table {
 
 fn wide(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
-}
-
-/// So many frames from one on.
-fn run(frames: &[Frame], first: u32, count: u32) -> Option<&[Frame]> {
-    let first = usize::try_from(first).ok()?;
-    let end = first.checked_add(usize::try_from(count).ok()?)?;
-    frames.get(first..end)
 }
 
 fn put_extents(out: &mut Vec<u8>, extents: &[Extent]) {
@@ -176,7 +169,7 @@ fn put_file(out: &mut Vec<u8>, file: &File) {
 fn operation(
     (reader, left): (&mut Reader<'_>, &mut Left),
     number: u32,
-    (first, all): (u32, &[Frame]),
+    (first, index): (u32, &Index),
 ) -> Result<Operation, NotADelta> {
     let malformed = NotADelta::Operation(number);
     let method = reader.byte()?;
@@ -191,7 +184,7 @@ fn operation(
     };
     match method {
         FRAMES => {
-            let frames = run(all, first, frames).ok_or(NotADelta::Coverage)?;
+            let frames = index.run(first, frames).ok_or(NotADelta::Coverage)?;
             made.stream = frames.iter().map(|frame| u64::from(frame.stored)).sum();
         }
         COPY => {

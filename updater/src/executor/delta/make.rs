@@ -11,7 +11,7 @@ use crate::executor::running::Running;
 use crate::executor::update::Tools;
 use crate::pace::Pace;
 use coracle_format::bundle::Frame;
-use coracle_format::delta::{Extent, File, Method, Operation};
+use coracle_format::delta::{Extent, File, How, Method, Operation};
 use coracle_format::slot::BLOCK_BYTES;
 use ruzstd::decoding::StreamingDecoder;
 use sha2::{Digest as _, Sha256};
@@ -117,7 +117,8 @@ impl Hands<'_> {
                     return Err(Failure::Wrong("what it carries is damaged".to_owned()));
                 }
                 let mut olds = slots.old_files(files, &window)?;
-                let same = olds.clone();
+                let each = olds.iter().zip(files);
+                let same = each.map(|(old, file)| (file.how == How::Same).then(|| old.clone())).collect();
                 let making =
                     Making { files, same, tools: self.tools, output, done: 0, begun: None, packing: None };
                 let (back, problem) = making.run(stream, &mut olds);
@@ -188,8 +189,8 @@ impl<'a> Slots<'a> {
 /// What is made of files while it is.
 struct Making<'a, 'b> {
     files: &'a [File],
-    /// The old files, of which some are new files as they are.
-    same: Vec<OldFile<'b>>,
+    /// The old files that are new files as they are.
+    same: Vec<Option<OldFile<'b>>>,
     tools: Tools<'a>,
     output: Output<'a>,
     /// Files before this one are done.
@@ -256,7 +257,7 @@ impl<'a> Making<'a, '_> {
     /// Takes the files before this one of which the stream knows nothing.
     fn copy_until(&mut self, number: usize) -> io::Result<()> {
         let output = &mut self.output;
-        for old in self.same.get(self.done..number).unwrap_or_default() {
+        for old in self.same.get(self.done..number).unwrap_or_default().iter().flatten() {
             old.each_chunk(&mut |chunk| output.take(chunk))?;
         }
         self.done = self.done.max(number);

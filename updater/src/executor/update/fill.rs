@@ -20,7 +20,7 @@ const SYNC_BYTES_MIN: u64 = 8 << 20;
 impl Run<'_> {
     /// Puts a frame into the slot.
     pub(super) fn fill(&mut self, number: u32, stream: &mut Stream<'_>) -> Reach<Origin> {
-        let frame = *frames(self.index()?, number, 1)?.first().ok_or_else(out_of_order)?;
+        let frame = *self.index()?.run(number, 1).and_then(<[Frame]>::first).ok_or_else(out_of_order)?;
         let origin = self.get((number, &frame), stream)?;
         let index = self.index.as_ref().ok_or_else(out_of_order)?;
         let total = index.root.bytes.saturating_add(index.boot.bytes);
@@ -147,7 +147,7 @@ impl Run<'_> {
         // What an operation needs itself is much.
         filling.unpacker = Unpacker::new();
         let Filling { layout, pace, .. } = filling;
-        let frames = frames(index, operation.first, operation.frames)?;
+        let frames = index.run(operation.first, operation.frames).ok_or_else(out_of_order)?;
         let slots = Slots { running, spare: &spare, layout };
         let hands = Hands { slots, pace, tools: self.settings.tools, frames };
         if matches!(delta.stand(), Stand::New)
@@ -255,13 +255,6 @@ impl Run<'_> {
     fn filling_mut(&mut self) -> Result<&mut Filling> {
         self.filling.as_mut().ok_or_else(out_of_order)
     }
-}
-
-/// So many frames from one on.
-fn frames(index: &Index, first: u32, count: u32) -> Result<&[Frame]> {
-    let place = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    let end = place(first).saturating_add(place(count));
-    index.frames.get(place(first)..end).ok_or_else(out_of_order)
 }
 
 /// Which frames an operation makes, in words.
