@@ -1,7 +1,9 @@
 //! The boot chart: phases as bars over time, as a self-contained SVG.
 
-use crate::machine::Phase;
-use std::fmt::Write as _;
+use crate::{
+    machine::Phase,
+    svg::{self, escape},
+};
 
 const LEFT: u64 = 190;
 const RIGHT: u64 = 120;
@@ -22,16 +24,8 @@ pub fn boot_chart(title: &str, phases: &[Phase]) -> String {
     let scale = |ms: u64| LEFT + ms.saturating_mul(WIDTH - LEFT - RIGHT) / end;
     let rows = u64::try_from(phases.len()).unwrap_or(u64::MAX).min(500);
     let height = TOP + rows * ROW + 30;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"system-ui, sans-serif\" \
-         font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text x=\"16\" y=\"28\" font-size=\"17\" font-weight=\"600\" fill=\"#1b2733\">{}</text>\n",
-        escape(title)
-    );
-    let mut put = |text: std::fmt::Arguments<'_>| {
-        let written = svg.write_fmt(text);
-        debug_assert!(written.is_ok(), "writing to a string cannot fail");
-    };
+    let mut svg = svg::begin(WIDTH, height, title);
+    let mut put = |text: std::fmt::Arguments<'_>| svg::put(&mut svg, text);
     let bottom = TOP + rows * ROW;
     for tick in ticks(end) {
         let x = scale(tick);
@@ -79,10 +73,6 @@ fn ticks(end: u64) -> impl Iterator<Item = u64> {
         .find(|step| end / step < 10)
         .unwrap_or(end);
     (0..=end / step).map(move |index| index * step)
-}
-
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

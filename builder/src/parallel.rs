@@ -1,6 +1,6 @@
 //! The same work on many things, several at a time, with the results in order.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 use std::{
     collections::BTreeMap,
     num::NonZero,
@@ -12,18 +12,18 @@ use std::{
 };
 
 /// As many threads as there are processors, but no more than `most`.
-pub(crate) fn threads(most: usize) -> usize {
+pub fn threads(most: usize) -> usize {
     thread::available_parallelism().map_or(1, NonZero::get).min(most)
 }
 
 /// Gives what `work` makes of each job to `take`, in the order of the jobs, whatever the number of threads. The first
 /// error ends it; work that has begun is finished before it is returned.
-pub(crate) fn in_order<J: Sync, R: Send>(
+pub fn in_order<J: Sync, R: Send, E: From<Error> + Send>(
     threads: usize,
     jobs: &[J],
-    work: impl Fn(&J) -> Result<R> + Sync,
-    take: impl FnMut(R) -> Result<()>,
-) -> Result<()> {
+    work: impl Fn(&J) -> Result<R, E> + Sync,
+    take: impl FnMut(R) -> Result<(), E>,
+) -> Result<(), E> {
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::sync_channel(threads.max(1));
     thread::scope(|scope| {
@@ -47,11 +47,11 @@ pub(crate) fn in_order<J: Sync, R: Send>(
     })
 }
 
-fn collect<R>(
-    receiver: mpsc::Receiver<(usize, Result<R>)>,
+fn collect<R, E: From<Error>>(
+    receiver: mpsc::Receiver<(usize, Result<R, E>)>,
     count: usize,
-    mut take: impl FnMut(R) -> Result<()>,
-) -> Result<()> {
+    mut take: impl FnMut(R) -> Result<(), E>,
+) -> Result<(), E> {
     let (mut early, mut taken) = (BTreeMap::new(), 0);
     for (number, result) in receiver {
         early.insert(number, result?);
@@ -63,7 +63,7 @@ fn collect<R>(
     if taken == count {
         return Ok(());
     }
-    Err(Error::new(Kind::Internal, "a thread has died at its work"))
+    Err(Error::new(Kind::Internal, "a thread has died at its work").into())
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
             let work = |job: &u32| {
                 // The later ones are done first.
                 (0..(200 - job) * 50).for_each(|_| std::hint::spin_loop());
-                Ok(*job)
+                Ok::<_, Error>(*job)
             };
             in_order(threads, &jobs, work, |result| {
                 taken.push(result);

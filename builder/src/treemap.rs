@@ -1,10 +1,10 @@
 //! Sizes as areas, as a self-contained SVG: folders hold their files, and the largest stand first.
 
-use crate::chart::escape;
-use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _};
+use crate::svg::{self, escape};
+use std::{cmp::Reverse, collections::BTreeMap};
 
-const WIDTH: f64 = 1200.0;
-const HEIGHT: f64 = 760.0;
+const WIDTH: u64 = 1200;
+const HEIGHT: u64 = 760;
 const TOP: f64 = 64.0;
 /// Room for a folder's name.
 const TITLE: f64 = 16.0;
@@ -53,15 +53,10 @@ pub fn treemap(title: &str, areas: &[Area], legend: &[(&str, &str)]) -> String {
     for area in areas.iter().filter(|area| area.size > 0) {
         put(&mut root, &area.path, area);
     }
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"system-ui, sans-serif\" \
-         font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
-         <text x=\"16\" y=\"26\" font-size=\"17\" font-weight=\"600\" fill=\"#1b2733\">{}</text>\n",
-        escape(title)
-    );
+    let mut svg = svg::begin(WIDTH, HEIGHT, title);
     let mut x = 16.0;
     for (name, colour) in legend {
-        write(
+        svg::put(
             &mut svg,
             format_args!(
                 "<rect x=\"{x}\" y=\"40\" width=\"12\" height=\"12\" fill=\"{colour}\"/><text x=\"{}\" y=\"50\" fill=\"#66788a\">{}</text>\n",
@@ -71,7 +66,7 @@ pub fn treemap(title: &str, areas: &[Area], legend: &[(&str, &str)]) -> String {
         );
         x += 34.0 + LETTER * count(name);
     }
-    let whole = Rect { x: 8.0, y: TOP, width: WIDTH - 16.0, height: HEIGHT - TOP - 8.0 };
+    let whole = Rect { x: 8.0, y: TOP, width: real(WIDTH) - 16.0, height: real(HEIGHT) - TOP - 8.0 };
     draw(&mut svg, &root, whole);
     svg.push_str("</svg>\n");
     svg
@@ -103,7 +98,7 @@ fn draw(svg: &mut String, folder: &BTreeMap<&str, Node<'_>>, room: Rect) {
         let Rect { x, y, width, height } = rect;
         match node {
             Node::Leaf(area) => {
-                write(
+                svg::put(
                     svg,
                     format_args!(
                         "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{}\" stroke=\"#fff\"><title>{}: {}</title></rect>\n",
@@ -113,7 +108,7 @@ fn draw(svg: &mut String, folder: &BTreeMap<&str, Node<'_>>, room: Rect) {
                     ),
                 );
                 if height > 14.0 && width > LETTER * (count(name) + 1.0) {
-                    write(
+                    svg::put(
                         svg,
                         format_args!(
                             "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"#fff\" pointer-events=\"none\">{}</text>\n",
@@ -127,14 +122,14 @@ fn draw(svg: &mut String, folder: &BTreeMap<&str, Node<'_>>, room: Rect) {
             Node::Folder(inside) => {
                 let named = height > 3.0 * TITLE && width > LETTER * (count(name) + 2.0);
                 let top = if named { TITLE } else { 1.0 };
-                write(
+                svg::put(
                     svg,
                     format_args!(
                         "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"#e3e8ee\" stroke=\"#8796a5\"/>\n"
                     ),
                 );
                 if named {
-                    write(
+                    svg::put(
                         svg,
                         format_args!(
                             "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"#1b2733\">{}/</text>\n",
@@ -213,11 +208,6 @@ fn real(size: u64) -> f64 {
 
 fn count(text: &str) -> f64 {
     f64::from(u32::try_from(text.chars().count()).unwrap_or(u32::MAX))
-}
-
-fn write(svg: &mut String, text: std::fmt::Arguments<'_>) {
-    let written = svg.write_fmt(text);
-    debug_assert!(written.is_ok(), "writing to a string cannot fail");
 }
 
 #[cfg(test)]

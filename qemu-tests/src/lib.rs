@@ -21,7 +21,6 @@ mod server;
 pub mod signing;
 pub mod spoil;
 mod state;
-mod svg;
 mod two_slots;
 pub mod voyage;
 

@@ -1,7 +1,7 @@
 //! The boot artefact taken apart: the kernel, its compressed payload, and the files of the initramfs.
 
 use super::piece::{Kind, Piece};
-use crate::image::uki::Uki;
+use crate::{image::uki::Uki, kernel::image};
 use coracle_format::bundle::Part;
 use std::{io::Cursor, ops::Range};
 
@@ -34,7 +34,7 @@ fn kernel(boot: &[u8], section: Range<usize>) -> Vec<Piece> {
         let place = section.start + range.start..section.start + range.end;
         Piece::file(name, Part::Boot, vec![place])
     };
-    match payload(linux).filter(|payload| !payload.is_empty()) {
+    match payload(linux) {
         Some(payload) => vec![
             piece(0..payload.start, "kernel's setup"),
             Piece { kind: Kind::Packed, ..piece(payload.clone(), KERNEL) },
@@ -44,28 +44,10 @@ fn kernel(boot: &[u8], section: Range<usize>) -> Vec<Piece> {
     }
 }
 
-/// Where the zstd frame of an x86 kernel is, by its setup header (Documentation/arch/x86/boot.rst: `setup_sects`,
-/// `payload_offset`, `payload_length`). The four bytes behind it, which the length includes, say how long it is unpacked.
+/// Where the zstd frame of an x86 kernel is, if that is what its payload is.
 pub(super) fn payload(linux: &[u8]) -> Option<Range<usize>> {
-    const SETUP_SECTORS: usize = 0x1f1;
-    const MAGIC: usize = 0x202;
-    const OFFSET: usize = 0x248;
-    const LENGTH: usize = 0x24c;
-    const SIZE_BYTES: usize = 4;
-    const SECTOR: usize = 512;
-    let word = |at: usize| {
-        let bytes = linux.get(at..)?.first_chunk()?;
-        usize::try_from(u32::from_le_bytes(*bytes)).ok()
-    };
-    linux.get(MAGIC..)?.strip_prefix(b"HdrS")?;
-    let sectors = match *linux.get(SETUP_SECTORS)? {
-        0 => 4,
-        sectors => usize::from(sectors),
-    };
-    let start = ((sectors + 1) * SECTOR).checked_add(word(OFFSET)?)?;
-    let end = start.checked_add(word(LENGTH)?)?.checked_sub(SIZE_BYTES)?;
-    let frame = linux.get(start..end)?;
-    (frame.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) && end < linux.len()).then_some(start..end)
+    const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    image::payload(linux).filter(|place| linux[place.clone()].starts_with(&ZSTD) && place.end < linux.len())
 }
 
 /// The larger files of a cpio archive, or of several one behind the other.

@@ -1,6 +1,7 @@
 //! The kernel image itself: what it is, and which release.
 
 use crate::error::{Error, Kind, Result};
+use std::ops::Range;
 
 /// Largest kernel image. Debian's largest is 38 MB.
 pub const IMAGE_LIMIT_BYTES: u64 = 256 << 20;
@@ -9,6 +10,13 @@ const RELEASE_BYTES_MAX: usize = 64;
 /// Where a bzImage's setup header has its magic number, and the offset of its version string (x86 boot protocol).
 const BZIMAGE_MAGIC_AT: usize = 0x202;
 const BZIMAGE_VERSION_AT: usize = 0x20e;
+/// Where it says how many sectors its setup has, and where behind them its payload is and how long it is.
+const BZIMAGE_SECTORS_AT: usize = 0x1f1;
+const BZIMAGE_PAYLOAD_AT: usize = 0x248;
+const BZIMAGE_PAYLOAD_LENGTH_AT: usize = 0x24c;
+const SECTOR_BYTES: usize = 512;
+/// The last bytes of a payload say how long it is unpacked.
+const UNPACKED_LENGTH_BYTES: usize = 4;
 /// Where an arm64 Image has its magic number.
 const IMAGE_MAGIC_AT: usize = 56;
 /// How the kernel's own banner begins.
@@ -42,6 +50,23 @@ pub fn format(image: &[u8]) -> Result<Format> {
         "give a bzImage for x86_64 or an uncompressed Image for aarch64"
     };
     Err(Error::new(Kind::Hostile, "not a kernel image that can be booted").hint(hint))
+}
+
+/// Where a bzImage has the compressed kernel, without the length behind it (Documentation/arch/x86/boot.rst: `setup_sects`,
+/// `payload_offset`, `payload_length`); `None` for any other image.
+pub fn payload(image: &[u8]) -> Option<Range<usize>> {
+    let word = |at: usize| {
+        let bytes = image.get(at..)?.first_chunk()?;
+        usize::try_from(u32::from_le_bytes(*bytes)).ok()
+    };
+    image.get(BZIMAGE_MAGIC_AT..)?.strip_prefix(b"HdrS")?;
+    let sectors = match *image.get(BZIMAGE_SECTORS_AT)? {
+        0 => 4,
+        sectors => usize::from(sectors),
+    };
+    let start = ((sectors + 1) * SECTOR_BYTES).checked_add(word(BZIMAGE_PAYLOAD_AT)?)?;
+    let end = start.checked_add(word(BZIMAGE_PAYLOAD_LENGTH_AT)?)?.checked_sub(UNPACKED_LENGTH_BYTES)?;
+    (start < end && end <= image.len()).then_some(start..end)
 }
 
 /// The release of a kernel image, as `uname -r` shows it.

@@ -9,6 +9,7 @@ use crate::{
     context::Context,
     digest::Digest,
     error::{Doing, Error, Kind, Result},
+    parallel,
     report::Unit,
     tree::{Content, NodeKind, Tree, TreePath},
 };
@@ -18,11 +19,6 @@ use std::{
     fs::File,
     io::Write as _,
     path::Path,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
 };
 
 /// Most modules of one kernel. Debian's generic kernel has some 4,500.
@@ -173,34 +169,16 @@ fn module_files<'a>(tree: &'a Tree, dir: &str) -> Result<Vec<ModuleFile<'a>>> {
 fn in_parallel(
     ctx: &Context,
     files: &[ModuleFile<'_>],
-    progress: impl Fn(usize) + Sync,
+    progress: impl Fn(usize),
 ) -> Result<Vec<(String, Entry)>> {
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::with_capacity(files.len()));
-    let work = || -> Result<()> {
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(file) = files.get(at) else {
-                return Ok(());
-            };
-            ctx.check()?;
-            let read = read_module(file).inspect_err(|_| next.store(files.len(), Ordering::Relaxed))?;
-            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-            results.push(read);
-            progress(results.len());
-        }
-    };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let faults = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.min(files.len())).map(|_| scope.spawn(work)).collect();
-        let joined = workers.into_iter().map(|worker| {
-            let gone = || Error::new(Kind::Internal, "a thread that reads modules was lost");
-            worker.join().unwrap_or_else(|_| Err(gone()))
-        });
-        joined.collect::<Vec<_>>()
-    });
-    faults.into_iter().collect::<Result<()>>()?;
-    Ok(results.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let mut results = Vec::with_capacity(files.len());
+    let work = |file: &ModuleFile<'_>| ctx.check().and_then(|()| read_module(file));
+    parallel::in_order(parallel::threads(files.len()), files, work, |read| {
+        results.push(read);
+        progress(results.len());
+        Ok(())
+    })?;
+    Ok(results)
 }
 
 fn read_module(file: &ModuleFile<'_>) -> Result<(String, Entry)> {

@@ -2,18 +2,14 @@
 //! file. Names, owners, and where files are in the file system are not even counted.
 
 use super::{contents::Files, tools::Tools};
-use anyhow::{Context as _, Result, anyhow};
-use coracle::digest::Digest;
+use anyhow::{Context as _, Result};
+use coracle::{digest::Digest, parallel};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     io::Write as _,
     path::Path,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
+    sync::{Mutex, PoisonError},
 };
 
 /// What precedes the release in the path of a kernel module.
@@ -116,25 +112,19 @@ pub(super) fn costs(
     changes: &[Change<'_>],
     dir: &Path,
 ) -> Result<Vec<Cost>> {
-    let (next, costs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = |number: usize| -> Result<()> {
-        let (old, new) = (dir.join(format!("{number}.old")), dir.join(format!("{number}.new")));
-        while let Some(change) = changes.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let cost = known
-                .of(change, || measure(tools, change, &old, &new))
-                .with_context(|| format!("cannot measure the change of {}", change.path))?;
-            costs.lock().unwrap_or_else(PoisonError::into_inner).push(cost);
-        }
-        Ok(())
+    let work = |change: &Change<'_>| -> Result<Cost> {
+        let place = tempfile::tempdir_in(dir)?;
+        let (old, new) = (place.path().join("old"), place.path().join("new"));
+        known
+            .of(change, || measure(tools, change, &old, &new))
+            .with_context(|| format!("cannot measure the change of {}", change.path))
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|number| scope.spawn(move || work(number))).collect();
-        workers
-            .into_iter()
-            .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(anyhow!("a thread was lost"))))
+    let mut costs = Vec::with_capacity(changes.len());
+    parallel::in_order(parallel::threads(changes.len()), changes, work, |cost| {
+        costs.push(cost);
+        Ok(())
     })?;
-    Ok(costs.into_inner().unwrap_or_else(PoisonError::into_inner))
+    Ok(costs)
 }
 
 fn measure(tools: &Tools<'_>, change: &Change<'_>, old: &Path, new: &Path) -> Result<Taken> {
@@ -147,6 +137,7 @@ fn measure(tools: &Tools<'_>, change: &Change<'_>, old: &Path, new: &Path) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::anyhow;
 
     #[test]
     fn the_same_change_is_measured_once_whatever_its_path() {

@@ -7,6 +7,7 @@ use coracle::{
         inspect::{Disk, Slot},
         uki::Uki,
     },
+    kernel::image::payload,
 };
 use coracle_format::layout::Role;
 use cpio::newc;
@@ -24,11 +25,6 @@ pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
 /// The most that anything compressed may unpack to.
 const UNPACKED_BYTES_MAX: u64 = 512 << 20;
-/// Where a bzImage says how many sectors its setup has, and where behind them its payload is (x86 boot protocol).
-const SETUP_SECTORS_AT: usize = 0x1f1;
-const PAYLOAD_AT: usize = 0x248;
-/// The length of the unpacked kernel stands behind the compressed one.
-const LENGTH_BYTES: usize = 4;
 const FILE_KIND: u32 = 0o170_000;
 const REGULAR: u32 = 0o100_000;
 
@@ -81,7 +77,8 @@ fn root(fs: &Ext4, files: &mut Files) -> Result<()> {
 fn boot_files(boot: &[u8], files: &mut Files) -> Result<()> {
     let uki = Uki::parse(boot)?;
     let (linux, initrd) = (uki.linux()?, uki.initrd()?);
-    files.insert("boot/rest".to_owned(), without(boot, &[within(boot, linux), within(boot, initrd)]));
+    let initrd_range = uki.range(".initrd").context("there is no initramfs")?;
+    files.insert("boot/rest".to_owned(), without(boot, &[uki.linux_range()?, initrd_range]));
     match payload(linux) {
         Some(range) => {
             let packed = linux.get(range.clone()).unwrap_or_default();
@@ -99,12 +96,6 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Where a part of `whole` is in it.
-fn within(whole: &[u8], part: &[u8]) -> Range<usize> {
-    let start = part.as_ptr().addr().saturating_sub(whole.as_ptr().addr());
-    start..start.saturating_add(part.len())
-}
-
 /// `whole` without some ranges, which are in order or not.
 fn without(whole: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
     let mut ranges = ranges.to_vec();
@@ -116,19 +107,6 @@ fn without(whole: &[u8], ranges: &[Range<usize>]) -> Vec<u8> {
     }
     out.extend_from_slice(whole.get(at..).unwrap_or_default());
     out
-}
-
-/// Where a bzImage has the compressed kernel, if that is what it is.
-pub(super) fn payload(linux: &[u8]) -> Option<Range<usize>> {
-    let number = |at: usize| {
-        let bytes = linux.get(at..)?.first_chunk::<4>()?;
-        usize::try_from(u32::from_le_bytes(*bytes)).ok()
-    };
-    linux.get(0x202..)?.strip_prefix(b"HdrS")?;
-    let sectors = usize::from(*linux.get(SETUP_SECTORS_AT)?).checked_add(1)?;
-    let start = sectors.checked_mul(512)?.checked_add(number(PAYLOAD_AT)?)?;
-    let end = start.checked_add(number(PAYLOAD_AT + 4)?)?.checked_sub(LENGTH_BYTES)?;
-    (start < end && end <= linux.len()).then_some(start..end)
 }
 
 /// The regular files of archives one behind the other.

@@ -1,7 +1,7 @@
 //! The sizes of every pair as bars, as a self-contained SVG.
 
 use super::report::{Row, size};
-use crate::svg::{self, BLUE, GREEN, GRID, INK, OCHRE, PALE, put};
+use coracle::svg::{self, BLUE, GREEN, GRID, INK, OCHRE, PALE, put};
 
 const WIDTH: u64 = 960;
 const LEFT: u64 = 170;

@@ -1,6 +1,6 @@
 use super::{
     byhand::{Change, changes, place},
-    contents::{Files, memory, payload},
+    contents::{Files, memory},
     goal::{Goal, Limit, Reached, Sizes},
     kernel::without_users,
     measure::Figures,
@@ -9,7 +9,7 @@ use super::{
     recipe::shipped,
     report::{Row, Summary, size},
 };
-use coracle::kernel::modinfo::Modinfo;
+use coracle::kernel::{image::payload, modinfo::Modinfo};
 use std::collections::BTreeSet;
 
 fn files(entries: &[(&str, &str)]) -> Files {

@@ -4,7 +4,7 @@ use super::{
     plan::{self, Clock},
     simulation::{Log, Told},
 };
-use crate::svg::{self, BLUE, GREEN, GRID, INK, OCHRE, PALE, RED, put};
+use coracle::svg::{self, BLUE, GREEN, GRID, INK, OCHRE, PALE, RED, put};
 use coracle_format::version::Version;
 use std::fmt;
 

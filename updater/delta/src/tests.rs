@@ -77,12 +77,18 @@ fn header(bytes: usize) -> Vec<u8> {
     out
 }
 
-#[test]
-fn calls_that_only_moved_cost_next_to_nothing() {
+/// Lengths of functions, and the same with two that have grown.
+fn lengths() -> (Vec<usize>, Vec<usize>) {
     let functions: Vec<usize> = (0..400).map(|number| 3 + number % 20).collect();
     let mut longer = functions.clone();
     longer[100] += 1;
     longer[300] += 2;
+    (functions, longer)
+}
+
+#[test]
+fn calls_that_only_moved_cost_next_to_nothing() {
+    let (functions, longer) = lengths();
     let bytes = survives(&[(program(&functions), program(&longer))]);
     // Thousands of calls go elsewhere now.
     assert!(bytes < 250, "{bytes}");
@@ -152,10 +158,7 @@ fn module(functions: &[usize]) -> Vec<u8> {
 
 #[test]
 fn relocations_that_only_moved_cost_next_to_nothing() {
-    let functions: Vec<usize> = (0..400).map(|number| 3 + number % 20).collect();
-    let mut longer = functions.clone();
-    longer[100] += 1;
-    longer[300] += 2;
+    let (functions, longer) = lengths();
     let (old, new) = (module(&functions), module(&longer));
     let bytes = survives(&[(old.clone(), new.clone())]);
     // Thousands of records say something else now; without knowing what they are, that is dear.
