@@ -94,7 +94,7 @@ impl Place {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 // A client that vanished in the middle is no reason to end.
-                drop(control::serve(OwnedFd::from(stream.unwrap()), &machine));
+                drop(control::serve(OwnedFd::from(stream.unwrap()), &machine, Duration::ZERO));
             }
         });
         Self { dir, key, address: Address::Unix(path) }

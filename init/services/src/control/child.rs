@@ -51,13 +51,6 @@ pub(super) fn run(
     ended
 }
 
-/// The client's line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line {
-    Open,
-    Cut,
-}
-
 struct Relay {
     child: Child,
     ended: OwnedFd,
@@ -128,16 +121,17 @@ impl Relay {
             {
                 return Ok(Ended::Stalled);
             }
-            if self.wait(channel)? == Line::Cut {
+            self.wait(channel)?;
+            // What a client that is gone has sent before is of no use to anybody.
+            if channel.is_gone() {
                 return Ok(Ended::Gone);
             }
         }
     }
 
-    fn wait(&self, channel: &Channel) -> io::Result<Line> {
+    fn wait(&self, channel: &mut Channel) -> io::Result<()> {
         let room = if self.queue.len() < QUEUE_BYTES { PollFlags::IN } else { PollFlags::empty() };
-        let mut fds =
-            vec![PollFd::from_borrowed_fd(channel.fd(), room), PollFd::new(&self.ended, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.ended, PollFlags::IN)];
         for fd in self.outputs.iter().filter_map(|(_, fd)| fd.as_ref()) {
             fds.push(PollFd::new(fd, PollFlags::IN));
         }
@@ -146,10 +140,7 @@ impl Relay {
         {
             fds.push(PollFd::new(stdin, PollFlags::OUT));
         }
-        wait_for(&mut fds, Duration::from_secs(ALIVE_SECONDS).saturating_sub(self.told.1.elapsed()))?;
-        // What a client that is gone has sent before is of no use to anybody.
-        let cut = fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR);
-        Ok(if cut { Line::Cut } else { Line::Open })
+        channel.wait(room, fds, Duration::from_secs(ALIVE_SECONDS).saturating_sub(self.told.1.elapsed()))
     }
 
     /// Takes what the client has sent.

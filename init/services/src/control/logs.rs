@@ -1,6 +1,6 @@
 //! Logs: the last lines, then what is added while the client stays.
 
-use super::channel::{Channel, wait_for};
+use super::channel::Channel;
 use super::child::Ended;
 use super::machine::Machine;
 use super::session::send_text;
@@ -11,7 +11,6 @@ use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
-use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -54,13 +53,7 @@ pub(super) fn kernel(channel: &mut Channel, machine: &Machine, tail: u32, follow
             }
         }
         send_text(channel, Output::Standard, &text)?;
-        wait_for(
-            &mut [
-                PollFd::from_borrowed_fd(log.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(channel.fd(), PollFlags::IN),
-            ],
-            watch.left(),
-        )?;
+        channel.wait(PollFlags::IN, vec![PollFd::new(&log, PollFlags::IN)], watch.left())?;
     }
 }
 
@@ -87,7 +80,7 @@ pub(super) fn container(
         let added = log.more()?;
         channel_bytes(channel, &added)?;
         if added.is_empty() && !log.was_rotated(&path) {
-            wait_for(&mut [PollFd::from_borrowed_fd(channel.fd(), PollFlags::IN)], LOOK)?;
+            channel.wait(PollFlags::IN, Vec::new(), LOOK)?;
         }
     }
 }

@@ -21,6 +21,9 @@ const LOOK_AGAIN_LATER: Duration = Duration::from_secs(15);
 /// How many times the first pause is taken.
 const SOON: u32 = 30;
 
+/// How long the host's end may look as if it had gone, though another client is there already.
+const RETURNS_WITHIN: Duration = Duration::from_secs(2);
+
 /// Serves the port for ever.
 pub(super) fn run(machine: &Machine) {
     loop {
@@ -65,7 +68,7 @@ fn find(ports: &Path) -> Option<PathBuf> {
 fn serve(mut port: OwnedFd, machine: &Machine) -> io::Result<()> {
     loop {
         await_host(&port)?;
-        port = session::serve(port, machine)?;
+        port = session::serve(port, machine, RETURNS_WITHIN)?;
     }
 }
 

@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 /// How often the pause after a refusal doubles.
 const DOUBLINGS: u32 = 5;
 
-/// Serves clients on a stream until it ends or nobody speaks for a while; gives the stream back for the next one.
-pub fn serve(stream: OwnedFd, machine: &Machine) -> io::Result<OwnedFd> {
-    let mut channel = Channel::new(stream)?;
+/// Serves clients on a stream until it ends or nobody speaks for a while; gives the stream back for the next one. It
+/// has ended once it has been cut for `patience`.
+pub fn serve(stream: OwnedFd, machine: &Machine, patience: Duration) -> io::Result<OwnedFd> {
+    let mut channel = Channel::new(stream, patience)?;
     let mut next = None;
     let mut strikes = 0;
     loop {

@@ -28,7 +28,7 @@ pub(super) fn run(machine: &Machine) {
             if peer.as_vsock_address().is_none_or(|(cid, _)| cid != HOST) {
                 return Ok(());
             }
-            session::serve(OwnedFd::from(stream), machine).map(drop)
+            session::serve(OwnedFd::from(stream), machine, Duration::ZERO).map(drop)
         });
         if let Err(error) = served {
             machine.journal.warning(&format!("vsock: {error}"));
