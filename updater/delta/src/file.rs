@@ -9,7 +9,7 @@ use crate::{
     orders::{Orders, Reached},
     plan::{Ends, Plan, plan},
     references::{Guess, References, Side, Targets},
-    sections::Sections,
+    sections::{Sections, Stretch},
     shifts::Known,
     space::{Isa, Space},
     words::{MARGIN, View},
@@ -113,6 +113,13 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
+    fn extend(&mut self, bytes: &[u8; RUN_BYTES]) -> Result<()> {
+        self.recent = bytes.last_chunk().copied().map_or(0, u64::from_be_bytes);
+        self.at += bytes.len();
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= OUTPUT_BYTES { self.flush() } else { Ok(()) }
+    }
+
     fn push(&mut self, byte: u8) -> Result<()> {
         self.recent = self.recent << 8 | u64::from(byte);
         self.at += 1;
@@ -149,6 +156,8 @@ pub(crate) struct Run<'a, C: Coder> {
     clean: usize,
     pending: Option<Pending>,
     reached: Reached,
+    /// Where the old file is read.
+    stretch: Stretch,
 }
 
 impl<C: Coder> Run<'_, C> {
@@ -198,9 +207,7 @@ impl<C: Coder> Run<'_, C> {
             let Some((predicted, reached)) = self.predict(view, old) else { break };
             let is = (0..).zip(predicted).all(|(ahead, byte)| self.wanted(ahead) == byte);
             if self.model.content.run(self.coder, self.clean, is) {
-                for byte in predicted {
-                    self.output.push(byte)?;
-                }
+                self.output.extend(&predicted)?;
                 self.reached = reached;
                 self.clean += RUN_BYTES;
                 self.history = u32::MAX;
@@ -213,12 +220,21 @@ impl<C: Coder> Run<'_, C> {
     }
 
     /// The next bytes as they should be, unless a reference sticks out at their end.
-    fn predict(&self, view: &View<'_>, old: usize) -> Option<([u8; RUN_BYTES], Reached)> {
+    fn predict(&mut self, view: &View<'_>, old: usize) -> Option<([u8; RUN_BYTES], Reached)> {
         let mut out = [0; RUN_BYTES];
         let (mut at, mut reached) = (0, self.reached);
         while at < RUN_BYTES {
+            let quiet = self.references.quiet(&mut self.stretch, old + at, RUN_BYTES - at);
+            if quiet > 0 {
+                let from = (old + at).checked_sub(view.start)?;
+                out.get_mut(at..at + quiet)?.copy_from_slice(view.bytes.get(from..from + quiet)?);
+                at += quiet;
+                continue;
+            }
             let place = (old + at, self.output.at + at);
-            if let Some(guess) = self.references.guess(&self.model.known, view, place, reached) {
+            if let Some(guess) =
+                self.references.guess(&self.model.known, (view, &self.stretch), place, reached)
+            {
                 out.get_mut(at..at + guess.len())?.copy_from_slice(&guess.bytes[..guess.len()]);
                 guess.follow(&mut reached, u64::from_le_bytes(guess.bytes));
                 at += guess.len();
@@ -232,9 +248,9 @@ impl<C: Coder> Run<'_, C> {
 
     /// One byte of a copy, of which `left` bytes are left.
     fn byte(&mut self, view: &View<'_>, old: usize, left: usize) -> Result<()> {
-        if self.pending.is_none() {
+        if self.pending.is_none() && self.references.quiet(&mut self.stretch, old, 1) == 0 {
             let place = (old, self.output.at);
-            let guess = self.references.guess(&self.model.known, view, place, self.reached);
+            let guess = self.references.guess(&self.model.known, (view, &self.stretch), place, self.reached);
             let guess = guess.filter(|guess| guess.len() <= left);
             self.pending = guess.map(|guess| Pending { guess, done: 0, bytes: [0; 8] });
         }
@@ -323,6 +339,7 @@ pub(crate) fn bytes<C: Coder>(
         clean: 0,
         pending: None,
         reached: Reached::default(),
+        stretch: Stretch::NONE,
     };
     run.all(old, plan, end)
 }

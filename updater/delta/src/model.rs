@@ -9,6 +9,18 @@ pub(crate) struct Slot {
     seen: u8,
 }
 
+/// How fast a probability moves that was seen so many times, of 32768: a division costs more than all the rest of it.
+static RATES: [i32; 256] = {
+    let mut rates = [0; 256];
+    let (mut seen, mut parts) = (0, 3);
+    while seen < rates.len() {
+        rates[seen] = 65_536 / parts;
+        seen += 1;
+        parts += 2;
+    }
+    rates
+};
+
 impl Slot {
     /// Nothing is known.
     pub(crate) const NEW: Self = Self { one: [0, 0x80], seen: 0 };
@@ -22,9 +34,8 @@ impl Slot {
     /// Moves towards what was seen: at first fast, in the end by one part in about `limit`.
     pub(crate) fn learn(&mut self, bit: bool, limit: u8) {
         let target = if bit { 65535 } else { 0 };
-        let rate = 131_072 / (2 * i32::from(self.seen) + 3);
         let one = i32::from(self.one());
-        let moved = one + (((target - one) * (rate >> 1)) >> 15);
+        let moved = one + (((target - one) * RATES[usize::from(self.seen)]) >> 15);
         let one = u16::try_from(moved.clamp(Self::MARGIN, 65535 - Self::MARGIN)).unwrap_or(1 << 15);
         self.one = one.to_le_bytes();
         if self.seen < limit {

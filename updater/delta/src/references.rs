@@ -4,7 +4,7 @@ use crate::{
     forms::{Field, Form},
     moves::Moves,
     orders::{Orders, Reached},
-    sections::Sections,
+    sections::{Sections, Stretch},
     shifts::Known,
     space::{Isa, Space},
     tables::Kind,
@@ -121,9 +121,11 @@ impl<'a> Targets<'a> {
     #[cfg(any(test, feature = "make"))]
     pub(crate) fn absolute(&self, file: &[u8], start: usize) -> Vec<u8> {
         let (view, mut out, mut at) = (View { bytes: file, start }, file.to_vec(), 0);
+        let mut stretch = Stretch::NONE;
         while at < file.len() {
-            let word =
-                self.finder.word(&view, start + at).filter(|word| !matches!(word.form, Form::Shift(_)));
+            self.finder.turn(&mut stretch, start + at);
+            let word = self.finder.word(&view, start + at, &stretch);
+            let word = word.filter(|word| !matches!(word.form, Form::Shift(_)));
             let Some((word, target)) = word.and_then(|word| Some((word, self.by_copies(word.target)?)))
             else {
                 at += 1;
@@ -183,16 +185,24 @@ impl<'a> References<'a> {
         Self { targets, orders, learnt, learnt_bits, trust, columns }
     }
 
-    /// What begins at `old` of the old file should be at `new` of the new one, if it is a reference. Numbers of tables go
-    /// on from what was reached.
+    /// Has the stretch hold a byte of the old file; how many bytes from there on, of so many, can be no reference.
+    pub(crate) fn quiet(&self, stretch: &mut Stretch, old: usize, bytes: usize) -> usize {
+        let finder = &self.targets.finder;
+        finder.turn(stretch, old);
+        let end = usize::try_from(stretch.end).unwrap_or(usize::MAX);
+        if finder.is_quiet(stretch) { end.saturating_sub(old).min(bytes) } else { 0 }
+    }
+
+    /// What begins at `old` of the old file, in that stretch, should be at `new` of the new one, if it is a reference.
+    /// Numbers of tables go on from what was reached.
     pub(crate) fn guess(
         &self,
         known: &Known,
-        view: &View<'_>,
+        (view, stretch): (&View<'_>, &Stretch),
         (old, new): (usize, usize),
         reached: Reached,
     ) -> Option<Guess> {
-        let word = self.targets.finder.word(view, old)?;
+        let word = self.targets.finder.word(view, old, stretch)?;
         let class = u64::try_from(word.form.class()).ok()?;
         let is_code = matches!(word.form, Form::Relative) || matches!(word.form, Form::Short) && old % 4 != 0;
         let region = if is_code {
@@ -223,7 +233,7 @@ impl<'a> References<'a> {
         };
         let is_absolute = field == Field::Number(Kind::Addresses);
         let origin = if is_absolute { 0 } else { self.targets.by_copies(from)? };
-        let part = self.targets.finder.sections.part(u64::try_from(old).ok()?)?;
+        let part = stretch.part?;
         let column = u64::try_from(part << 4 | field.number()).ok()? << 40 ^ from;
         let column = spread(column + 1, COLUMN_BITS);
         let state = self.columns[column];

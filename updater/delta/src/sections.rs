@@ -73,6 +73,32 @@ impl Range {
     }
 }
 
+/// Bytes that lie in the same part, or all in none: those from `start` up to `end`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch {
+    start: u64,
+    pub(crate) end: u64,
+    /// The number of the part.
+    pub(crate) part: Option<usize>,
+    range: Range,
+    pub(crate) what: What,
+}
+
+impl Stretch {
+    /// No bytes.
+    pub(crate) const NONE: Self =
+        Self { start: 0, end: 0, part: None, range: Range { offset: 0, bytes: 0 }, what: What::Data };
+
+    pub(crate) const fn holds(&self, at: u64) -> bool {
+        self.start <= at && at < self.end
+    }
+
+    /// The part: its bytes, and what it holds.
+    pub(crate) const fn whole(&self) -> (Range, What) {
+        (self.range, self.what)
+    }
+}
+
 /// The sections of a file by their offsets. Of a file that is not relocatable only descriptions of types are known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sections {
@@ -182,20 +208,17 @@ impl Sections {
         self.told.iter().chain(&self.parts)
     }
 
-    /// The number of the part that holds a byte.
-    pub(crate) fn part(&self, at: u64) -> Option<usize> {
-        let told = within(&self.told, at);
-        told.or_else(|| within(&self.parts, at).map(|part| self.told.len() + part))
-    }
-
-    /// The part that holds a byte.
-    pub(crate) fn at(&self, at: u64) -> (Range, What) {
-        let elsewhere = if self.is_relocatable { What::Data } else { What::Any };
-        let part = match within(&self.told, at) {
-            Some(part) => self.told.get(part),
-            None => within(&self.parts, at).and_then(|part| self.parts.get(part)),
-        };
-        part.copied().unwrap_or((Range { offset: 0, bytes: 0 }, elsewhere))
+    /// What a byte lies in, and how far the bytes behind it lie in the same.
+    pub(crate) fn stretch(&self, at: u64) -> Stretch {
+        let (mut part, mut end) = within(&self.told, at);
+        if part.is_none() {
+            let (section, next) = within(&self.parts, at);
+            (part, end) = (section.map(|section| self.told.len() + section), end.min(next));
+        }
+        let elsewhere =
+            (Range { offset: 0, bytes: 0 }, if self.is_relocatable { What::Data } else { What::Any });
+        let (range, what) = part.and_then(|part| self.parts().nth(part)).copied().unwrap_or(elsewhere);
+        Stretch { start: at, end, part, range, what }
     }
 
     /// The number in a table, or the word of a description, that begins at `at` in that part.
@@ -262,10 +285,15 @@ impl Sections {
     }
 }
 
-/// The part that holds a byte, of parts by their offsets.
-fn within(parts: &[(Range, What)], at: u64) -> Option<usize> {
+/// The part that holds a byte, of parts by their offsets; and where this ends, or the next begins.
+fn within(parts: &[(Range, What)], at: u64) -> (Option<usize>, u64) {
     let next = parts.partition_point(|(range, _)| range.offset <= at);
-    next.checked_sub(1).filter(|last| parts.get(*last).is_some_and(|(range, _)| range.holds(at)))
+    let beyond = parts.get(next).map_or(u64::MAX, |(range, _)| range.offset);
+    let last = next.checked_sub(1).and_then(|last| Some((last, parts.get(last)?.0)));
+    match last.filter(|(_, range)| range.holds(at)) {
+        Some((last, range)) => (Some(last), range.offset.saturating_add(range.bytes).min(beyond)),
+        None => (None, beyond),
+    }
 }
 
 /// A number from the beginning of a section: what it names lies `behind` bytes further on.

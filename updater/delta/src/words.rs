@@ -14,7 +14,7 @@
 
 use crate::{
     forms::{Form, extend},
-    sections::{Sections, What},
+    sections::{Sections, Stretch, What},
     space::{Isa, Space},
 };
 
@@ -67,6 +67,15 @@ impl View<'_> {
         Some(bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))
     }
 
+    /// The three bytes before a place; zeros before the file.
+    fn three_before(&self, at: usize) -> [u8; 3] {
+        let here = at.wrapping_sub(self.start);
+        match here.checked_sub(3).and_then(|from| self.bytes.get(from..here)) {
+            Some(&[third, second, last]) => [third, second, last],
+            Some(_) | None => [3, 2, 1].map(|back| self.before(at, back)),
+        }
+    }
+
     pub(crate) fn before(&self, at: usize, back: usize) -> u8 {
         at.checked_sub(back).map_or(0, |at| self.byte(at))
     }
@@ -83,29 +92,47 @@ pub(crate) struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    /// The reference that begins at `at`, if one seems to.
-    pub(crate) fn word(&self, view: &View<'_>, at: usize) -> Option<Word> {
-        if self.isa == Isa::None {
+    /// Has the stretch hold a byte.
+    pub(crate) fn turn(&self, stretch: &mut Stretch, at: usize) {
+        let at = u64::try_from(at).unwrap_or(u64::MAX);
+        if !stretch.holds(at) {
+            *stretch = self.sections.stretch(at);
+        }
+    }
+
+    /// Whether no reference can begin in the stretch.
+    pub(crate) fn is_quiet(&self, stretch: &Stretch) -> bool {
+        self.isa == Isa::None || stretch.what == What::Data
+    }
+
+    /// The reference that begins at `at`, in that stretch, if one seems to.
+    pub(crate) fn word(&self, view: &View<'_>, at: usize, stretch: &Stretch) -> Option<Word> {
+        if self.is_quiet(stretch) {
             return None;
         }
-        let address = u64::try_from(at).ok().and_then(|at| self.space.address(at));
-        let part = self.sections.at(u64::try_from(at).ok()?);
-        if !matches!(part.1, What::Any | What::Code | What::Plain) {
-            return self.sections.word(view, at, address, part);
+        let address = || u64::try_from(at).ok().and_then(|at| self.space.address(at));
+        if !matches!(stretch.what, What::Any | What::Code | What::Plain) {
+            return self.sections.word(view, at, address(), stretch.whole());
         }
         let word = view.word(at)?;
         if word == 0 {
             return None;
         }
-        let code = match (self.isa, address.filter(|_| part.1 != What::Plain)) {
-            (Isa::X86_64, Some(address)) => self.x86(view, at, (word, address)),
-            (Isa::Aarch64, Some(address)) => self.arm(view, at, (word, address)),
-            (Isa::None | Isa::X86_64 | Isa::Aarch64, _) => None,
+        let is_code = stretch.what != What::Plain;
+        let code = match self.isa {
+            Isa::X86_64 if is_code && is_operand(view, at) => {
+                self.found(Form::Relative, word.into(), address()?)
+            }
+            Isa::Aarch64 if is_code => address().and_then(|address| self.arm(view, at, (word, address))),
+            Isa::None | Isa::X86_64 | Isa::Aarch64 => None,
         };
+        if code.is_some() || !self.space.is_linked() {
+            return code;
+        }
         // Code holds no offsets but those of its instructions.
-        let data = || self.data(view, at, (word, address.filter(|_| part.1 != What::Code)));
-        code.or_else(data)
-            .filter(|word| word.form != Form::Short || !self.is_before_relative(view, at, part.1))
+        let address = if stretch.what == What::Code { None } else { address() };
+        self.data(view, at, (word, address))
+            .filter(|word| word.form != Form::Short || !self.is_before_relative(view, at, stretch.what))
     }
 
     fn is_inside(&self, target: u64) -> bool {
@@ -121,16 +148,10 @@ impl Finder<'_> {
     fn is_before_relative(&self, view: &View<'_>, at: usize, what: What) -> bool {
         let relative = |at: usize| {
             let address = self.space.address(u64::try_from(at).ok()?)?;
-            self.x86(view, at, (view.word(at)?, address))
+            let word = view.word(at).filter(|_| is_operand(view, at))?;
+            self.found(Form::Relative, word.into(), address)
         };
         self.isa == Isa::X86_64 && what != What::Plain && (1..4).any(|ahead| relative(at + ahead).is_some())
-    }
-
-    fn x86(&self, view: &View<'_>, at: usize, (word, address): (u32, u64)) -> Option<Word> {
-        let [last, second, third] = [1, 2, 3].map(|back| view.before(at, back));
-        let branch = matches!(last, 0xe8 | 0xe9) || (second == 0x0f && last & 0xf0 == 0x80);
-        let relative = last & 0xc7 == 5 && (third == 0x0f || takes_memory(second));
-        if branch || relative { self.found(Form::Relative, word.into(), address) } else { None }
     }
 
     fn arm(&self, view: &View<'_>, at: usize, (word, address): (u32, u64)) -> Option<Word> {
@@ -182,6 +203,13 @@ impl Finder<'_> {
         let address = address.filter(|_| at.is_multiple_of(4) && word.cast_signed().unsigned_abs() > NEAR)?;
         self.found(Form::Offset, bits, address)
     }
+}
+
+/// Whether the operand of an x86-64 instruction seems to begin at `at`.
+fn is_operand(view: &View<'_>, at: usize) -> bool {
+    let [third, second, last] = view.three_before(at);
+    let is_branch = matches!(last, 0xe8 | 0xe9) || last & 0xf0 == 0x80 && second == 0x0f;
+    is_branch || last & 0xc7 == 5 && (third == 0x0f || takes_memory(second))
 }
 
 /// Opcodes that often have a memory operand.
@@ -240,8 +268,11 @@ mod tests {
 
     static NONE: std::sync::OnceLock<Sections> = std::sync::OnceLock::new();
 
-    fn finder(space: &Space, isa: Isa) -> Finder<'_> {
-        Finder { isa, space, sections: NONE.get_or_init(Sections::default), length: 1 << 20 }
+    fn found(space: &Space, isa: Isa, view: &View<'_>, at: usize) -> Option<Word> {
+        let finder = Finder { isa, space, sections: NONE.get_or_init(Sections::default), length: 1 << 20 };
+        let mut stretch = Stretch::NONE;
+        finder.turn(&mut stretch, at);
+        finder.word(view, at, &stretch)
     }
 
     fn linked() -> Space {
@@ -253,12 +284,12 @@ mod tests {
         let space = linked();
         let code = [0x90, 0xe8, 0x10, 0x20, 0, 0, 0x48, 0x8d, 0x3d, 0, 1, 0, 0];
         let view = View { bytes: &code, start: 0 };
-        let word = finder(&space, Isa::X86_64).word(&view, 2).unwrap();
+        let word = found(&space, Isa::X86_64, &view, 2).unwrap();
         assert_eq!((word.form, word.target), (Form::Relative, 0xffff_ffff_8100_2016));
-        let word = finder(&space, Isa::X86_64).word(&view, 9).unwrap();
+        let word = found(&space, Isa::X86_64, &view, 9).unwrap();
         assert_eq!((word.form, word.target), (Form::Relative, 0xffff_ffff_8100_010d));
-        assert_eq!(finder(&space, Isa::X86_64).word(&view, 1), None);
-        assert_eq!(finder(&space, Isa::None).word(&view, 2), None);
+        assert_eq!(found(&space, Isa::X86_64, &view, 1), None);
+        assert_eq!(found(&space, Isa::None, &view, 2), None);
     }
 
     #[test]
@@ -266,14 +297,14 @@ mod tests {
         let space = linked();
         let long = 0xffff_ffff_8100_1234_u64.to_le_bytes();
         let view = View { bytes: &long, start: 8 };
-        assert_eq!(finder(&space, Isa::X86_64).word(&view, 8).unwrap().form, Form::Long);
+        assert_eq!(found(&space, Isa::X86_64, &view, 8).unwrap().form, Form::Long);
         let short = 0x8100_1234_u32.to_le_bytes();
         let view = View { bytes: &short, start: 12 };
-        let word = finder(&space, Isa::X86_64).word(&view, 12).unwrap();
+        let word = found(&space, Isa::X86_64, &view, 12).unwrap();
         assert_eq!((word.form, word.target), (Form::Short, 0xffff_ffff_8100_1234));
         let offset = 0x1_0000_u32.to_le_bytes();
         let view = View { bytes: &offset, start: 12 };
-        let word = finder(&space, Isa::X86_64).word(&view, 12).unwrap();
+        let word = found(&space, Isa::X86_64, &view, 12).unwrap();
         assert_eq!((word.form, word.target), (Form::Offset, 0xffff_ffff_8101_000c));
     }
 
@@ -284,7 +315,7 @@ mod tests {
         let words = [0xf000_0000_u32, 0x9104_a000, 0x9400_0010];
         let code: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let view = View { bytes: &code, start: 0 };
-        let found = [0, 4, 8].map(|at| finder(&space, Isa::Aarch64).word(&view, at).unwrap());
+        let found = [0, 4, 8].map(|at| found(&space, Isa::Aarch64, &view, at).unwrap());
         assert_eq!(found.map(|word| word.form), [Form::Page, Form::InPage(0), Form::Branch]);
         let targets = [0xffff_ffff_8100_3128, 0xffff_ffff_8100_3128, 0xffff_ffff_8100_0048];
         assert_eq!(found.map(|word| word.target), targets);
