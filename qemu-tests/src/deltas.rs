@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! plan       which releases, and what is expected of each pair
-//! recipe     how a release is built; kernel, with all modules of a kernel
+//! recipe     how a release is built; modules, with all modules of a kernel
 //! contents   a built release taken apart into files
 //! tools      general tools: programs that make differences, and chunks
 //! byhand     the best of them for each file
@@ -14,8 +14,9 @@
 mod byhand;
 mod contents;
 mod goal;
-mod kernel;
+
 mod measure;
+mod modules;
 mod ours;
 mod plan;
 mod plot;
@@ -48,6 +49,16 @@ pub struct Options {
     /// Say which pairs there are, and measure none
     #[arg(long)]
     pub list: bool,
+}
+
+/// The `[kernel]` of a manifest that has the kernel 6.12.y.
+pub fn kernel(y: u32) -> String {
+    recipe::pinned(y)
+}
+
+/// The same with all its modules.
+pub fn kernel_with_all_modules(y: u32) -> Result<String> {
+    recipe::all_modules(&crate::context()?, y)
 }
 
 /// Measures the pairs, one after the other; `tell` gets the object of each as soon as it is known.

@@ -1,6 +1,6 @@
 //! How a release is built.
 
-use super::kernel;
+use super::modules;
 use crate::{packages::fetch_from, scratch};
 use anyhow::{Context as _, Result, ensure};
 use coracle::{
@@ -115,7 +115,7 @@ impl Recipe {
     pub(super) fn build(&self, ctx: &Context) -> Result<Built> {
         let name = self.name();
         let text = match self {
-            Self::Modules(kernel) => modules(ctx, *kernel)?,
+            Self::Modules(kernel) => image("kernel", *kernel, 0) + &all_modules(ctx, *kernel)?,
             Self::Shipped { manifest, kernel, number } => shipped(manifest, *kernel, *number)?,
             Self::Container { files, number, .. } => container(ctx, &name, files, *number)?,
         };
@@ -129,7 +129,7 @@ pub(super) fn package(kernel: u32) -> String {
 }
 
 /// `[kernel] package`.
-fn pinned(kernel: u32) -> String {
+pub(super) fn pinned(kernel: u32) -> String {
     format!("\n[kernel]\npackage = \"{}\"\n", package(kernel))
 }
 
@@ -137,9 +137,10 @@ fn image(name: &str, kernel: u32, number: u32) -> String {
     format!("[image]\nname = \"{name}\"\nversion = \"1.{kernel}.{number}\"\narch = \"x86_64\"\n")
 }
 
-fn modules(ctx: &Context, kernel: u32) -> Result<String> {
-    let mut text = image("kernel", kernel, 0) + &pinned(kernel) + "modules = [\n";
-    for name in kernel::leaves(ctx, &package(kernel))? {
+/// The `[kernel]` of a kernel 6.12.y with all its modules.
+pub(super) fn all_modules(ctx: &Context, kernel: u32) -> Result<String> {
+    let mut text = pinned(kernel) + "modules = [\n";
+    for name in modules::leaves(ctx, &package(kernel))? {
         writeln!(text, "    \"{name}\",")?;
     }
     Ok(text + "]\n")

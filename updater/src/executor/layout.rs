@@ -57,8 +57,7 @@ impl Layout {
         verity::superblock(self.blocks, salt, &verity::uuid(salt))
     }
 
-    /// Reads a whole slot back from the device. The root hash is the one of the tree that is there, and all zeros where a
-    /// block of that tree is not what follows from the data.
+    /// Reads a whole slot back from the device, and compares its tree with the one that follows from the data.
     pub(super) fn read_back(&self, spare: &Spare<'_>) -> Result<Digests> {
         let mut device = Device::open(spare)?;
         let mut trees = Device::open(spare)?;
@@ -68,7 +67,7 @@ impl Layout {
             same &= trees.read(tree_at.saturating_add(offset), BLOCK)? == &block[..];
             Ok(())
         };
-        let mut hashing = Hashing::new(self);
+        let mut hashing = Hashing::by_tree(self);
         for part in Part::ALL {
             let (start, bytes) = match part {
                 Part::Root => (self.descriptor.root.offset, self.descriptor.root.bytes),
@@ -82,25 +81,28 @@ impl Layout {
                 done = done.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
             }
         }
-        let mut digests = hashing.finish(&mut compare)?;
-        if !same {
-            digests.root_hash = [0; 32];
-        }
-        Ok(digests)
+        let digests = hashing.finish(&mut compare)?;
+        Ok(Digests { is_tree_right: same, ..digests })
     }
 }
 
 /// Digests of both parts and the tree over the root, in one pass.
 pub(super) struct Hashing {
-    root: Sha256,
-    boot: Sha256,
+    root: Option<Sha256>,
     tree: Tree,
+    boot: Sha256,
 }
 
 impl Hashing {
+    /// Of everything.
     pub(super) fn new(layout: &Layout) -> Self {
+        Self { root: Some(Sha256::new()), ..Self::by_tree(layout) }
+    }
+
+    /// Of the root only by its tree.
+    fn by_tree(layout: &Layout) -> Self {
         let tree = Tree::new(layout.blocks, &layout.descriptor.salt);
-        Self { root: Sha256::new(), boot: Sha256::new(), tree }
+        Self { root: None, tree, boot: Sha256::new() }
     }
 
     /// Takes the next bytes of a part; whole blocks, but for the end of the boot artefact.
@@ -112,7 +114,7 @@ impl Hashing {
     ) -> Result<()> {
         match part {
             Part::Root => {
-                self.root.update(bytes);
+                self.root.iter_mut().for_each(|root| root.update(bytes));
                 bytes.chunks(BLOCK).try_for_each(|block| self.tree.push(block, emit))
             }
             Part::Boot => {
@@ -122,11 +124,12 @@ impl Hashing {
         }
     }
 
-    /// The digests of everything that was taken.
+    /// The digests of everything that was taken; its tree has gone to `emit`.
     pub(super) fn finish(self, emit: &mut impl FnMut(u64, &Block) -> Result<()>) -> Result<Digests> {
         Ok(Digests {
+            root: self.root.map(|root| root.finalize().into()),
             root_hash: self.tree.finish(emit)?,
-            root: self.root.finalize().into(),
+            is_tree_right: true,
             boot: self.boot.finalize().into(),
         })
     }

@@ -126,7 +126,12 @@ impl Channel {
     }
 
     /// Waits until the stream has what is `wanted` of it, one of `others` is ready, or the time has passed.
-    pub(super) fn wait(&mut self, wanted: PollFlags, others: Vec<PollFd<'_>>, wait: Duration) -> io::Result<()> {
+    pub(super) fn wait(
+        &mut self,
+        wanted: PollFlags,
+        others: Vec<PollFd<'_>>,
+        wait: Duration,
+    ) -> io::Result<()> {
         let mut fds = others;
         let wait = if matches!(self.line, Line::Cut(_)) {
             wait.min(LOOK_AGAIN)

@@ -16,8 +16,8 @@ use coracle_format::slot::BLOCK_BYTES;
 use ruzstd::decoding::StreamingDecoder;
 use sha2::{Digest as _, Sha256};
 use std::cell::RefCell;
+use std::fs;
 use std::io::{self, Read as _};
-use std::path::Path;
 
 /// The machine keeps so much when contents are compressed: for this program, and for everything else.
 const RESERVE_MIB: u64 = 64;
@@ -41,8 +41,8 @@ pub(in crate::executor) enum Stand {
 /// Why an operation makes no frames.
 #[derive(Debug)]
 pub(in crate::executor) enum Failure {
-    /// The machine is too small for it.
-    Memory(String),
+    /// The machine is too small for it, or has not the program.
+    Machine(String),
     /// The slot that runs, or the operation, is not what it should be.
     Wrong(String),
     /// The slot cannot be written: the end of the update.
@@ -84,7 +84,7 @@ pub(in crate::executor) struct Hands<'a> {
 impl Hands<'_> {
     /// Whether the machine has the memory and the old bytes that it needs.
     pub(in crate::executor) fn check(&self, operation: &Operation) -> Result<(), Failure> {
-        check_memory(operation, self.tools.meminfo)?;
+        check_machine(operation, self.tools)?;
         let window = RefCell::new(Window::default());
         let mut digest = Sha256::new();
         let sources: Vec<Extent> = operation.sources().copied().collect();
@@ -278,20 +278,24 @@ fn other_bytes() -> Failure {
     Failure::Wrong("the slot that runs does not hold what it starts from".to_owned())
 }
 
-/// Compressing has its price in memory, and so has unpacking what was compressed with the same window.
-fn check_memory(operation: &Operation, meminfo: &Path) -> Result<(), Failure> {
+/// Compressing takes a program. It has its price in memory, and so has unpacking what was compressed with the same window.
+fn check_machine(operation: &Operation, tools: Tools<'_>) -> Result<(), Failure> {
     let packed = operation.files().iter().filter_map(File::packed);
     let needed =
         packed.map(|packed| u64::from(packed.memory_mib).max(2 * packed.old_plain.div_ceil(MIB))).max();
     let Some(needed) = needed.map(|needed| needed.saturating_add(RESERVE_MIB)) else {
         return Ok(());
     };
-    match available_mib(meminfo) {
+    // Not after the old contents have been unpacked, which takes as long as all the rest.
+    if let Err(error) = fs::metadata(tools.zstd) {
+        return Err(Failure::Machine(format!("cannot start {}: {error}", tools.zstd.display())));
+    }
+    match available_mib(tools.meminfo) {
         Some(available) if available >= needed => Ok(()),
-        Some(available) => Err(Failure::Memory(format!(
+        Some(available) => Err(Failure::Machine(format!(
             "it needs {needed} MiB of memory, and {available} MiB are available"
         ))),
-        None => Err(Failure::Memory(format!(
+        None => Err(Failure::Machine(format!(
             "it needs {needed} MiB of memory, and nobody says how much is available"
         ))),
     }

@@ -178,7 +178,7 @@ impl Run<'_> {
     fn give_up(&mut self, delta: &mut Delta, failure: Failure) -> Result<Stand> {
         match failure {
             Failure::Fatal(error) => Err(error),
-            Failure::Memory(why) => Ok(self.fail(delta, &why)),
+            Failure::Machine(why) => Ok(self.fail(delta, &why)),
             Failure::Wrong(why) => {
                 delta.count_failure();
                 Ok(self.fail(delta, &why))
