@@ -15,7 +15,7 @@ use coracle_slots::Slot;
 use coracle_update::{
     engine::Ask,
     executor::{Executor, Observer, Settings, Supply, Tools, Vouching},
-    source::{self, Source},
+    source,
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -69,8 +69,10 @@ impl Machine {
         let executor = self.fresh()?;
         let open = |path: &Path| Ok::<_, anyhow::Error>(source::of(path.to_str().context("no text")?, 0)?);
         let (mut main, mut full) = (open(place)?, full.map(open).transpose()?);
-        let supply =
-            Supply { main: &mut *main, full: full.as_mut().map(|full| &mut **full as &mut dyn Source) };
+        let mut supply = Supply::of(&mut *main);
+        if let Some(full) = &mut full {
+            supply.full = Some(&mut **full);
+        }
         let settings = Settings {
             image: "ledger",
             arch: Arch::X86_64,
