@@ -121,7 +121,7 @@ impl Finder<'_> {
         let is_code = stretch.what != What::Plain;
         let code = match self.isa {
             Isa::X86_64 if is_code && is_operand(view, at) => {
-                self.found(Form::Relative, word.into(), address()?)
+                address().and_then(|address| self.found(Form::Relative, word.into(), address))
             }
             Isa::Aarch64 if is_code => address().and_then(|address| self.arm(view, at, (word, address))),
             Isa::None | Isa::X86_64 | Isa::Aarch64 => None,
@@ -306,6 +306,16 @@ mod tests {
         let view = View { bytes: &offset, start: 12 };
         let word = found(&space, Isa::X86_64, &view, 12).unwrap();
         assert_eq!((word.form, word.target), (Form::Offset, 0xffff_ffff_8101_000c));
+    }
+
+    #[test]
+    fn addresses_are_found_behind_an_opcode_that_is_in_no_segment() {
+        let space = linked();
+        let mut bytes = vec![0xe8; 8];
+        bytes.extend(0xffff_ffff_8100_1234_u64.to_le_bytes());
+        let view = View { bytes: &bytes, start: 2 << 20 };
+        let word = found(&space, Isa::X86_64, &view, (2 << 20) + 8).unwrap();
+        assert_eq!((word.form, word.target), (Form::Long, 0xffff_ffff_8100_1234));
     }
 
     #[test]
