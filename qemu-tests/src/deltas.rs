@@ -14,7 +14,6 @@
 mod byhand;
 mod contents;
 mod goal;
-
 mod measure;
 mod modules;
 mod ours;

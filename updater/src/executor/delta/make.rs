@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use std::cell::RefCell;
 use std::fs;
 use std::io::{self, Read as _};
+use std::path::Path;
 
 /// The machine keeps so much when contents are compressed: for this program, and for everything else.
 const RESERVE_MIB: u64 = 64;
@@ -240,9 +241,8 @@ impl<'a> Making<'a, '_> {
             let file = self.files.get(number).and_then(|file| Some((file.bytes, file.packed()?)));
             if let Some((bytes, packed)) = file {
                 let program = self.tools.zstd;
-                let started = Packing::start(program, packed.encoder, bytes).map_err(|error| {
-                    io::Error::other(format!("cannot start {}: {error}", program.display()))
-                });
+                let started = Packing::start(program, packed.encoder, bytes)
+                    .map_err(|error| io::Error::other(cannot_start(program, &error)));
                 self.packing = Some(started?);
             }
         }
@@ -278,6 +278,10 @@ fn other_bytes() -> Failure {
     Failure::Wrong("the slot that runs does not hold what it starts from".to_owned())
 }
 
+fn cannot_start(program: &Path, error: &io::Error) -> String {
+    format!("cannot start {}: {error}", program.display())
+}
+
 /// Compressing takes a program. It has its price in memory, and so has unpacking what was compressed with the same window.
 fn check_machine(operation: &Operation, tools: Tools<'_>) -> Result<(), Failure> {
     let packed = operation.files().iter().filter_map(File::packed);
@@ -288,7 +292,7 @@ fn check_machine(operation: &Operation, tools: Tools<'_>) -> Result<(), Failure>
     };
     // Not after the old contents have been unpacked, which takes as long as all the rest.
     if let Err(error) = fs::metadata(tools.zstd) {
-        return Err(Failure::Machine(format!("cannot start {}: {error}", tools.zstd.display())));
+        return Err(Failure::Machine(cannot_start(tools.zstd, &error)));
     }
     match available_mib(tools.meminfo) {
         Some(available) if available >= needed => Ok(()),
