@@ -2,6 +2,7 @@
 
 use super::{
     encoder,
+    pairs::Base,
     piece::{Kind, Piece, Pieces, Tile},
     plan::{Run, Sides, Way},
     release::Release,
@@ -153,7 +154,8 @@ fn payload(sides: &Sides<'_>, run: &Run) -> Result<Payload, String> {
     let new = encoder::unpack(&bytes, UNPACKED_BYTES_MAX)
         .map_err(|why| format!("it cannot be unpacked ({why})"))?;
     let proof = encoder::prove(&new, &bytes).ok_or("no known encoder makes it again, bit for bit")?;
-    let old = sides.pairs[number].map(|old| &sides.old.1.all[old]).filter(|old| old.kind == Kind::Packed);
+    let old =
+        sides.pairs[number].map(|old| &sides.old.1.all[old.piece]).filter(|old| old.kind == Kind::Packed);
     let old = old.and_then(|old| encoder::unpack(&old.bytes(sides.old.0), UNPACKED_BYTES_MAX).ok());
     let packed = Packed {
         encoder: proof.encoder,
@@ -170,11 +172,18 @@ struct Side<'a> {
     bytes: Cow<'a, [u8]>,
 }
 
-/// A tile, the piece that it is of, and the old one that it is made of.
+/// What a piece is made of: one of the old release, another one behind it.
+struct Old<'a> {
+    piece: &'a Piece,
+    beside: Option<&'a Piece>,
+    bytes: Cow<'a, [u8]>,
+}
+
+/// A tile, the piece that it is of, and the old ones that it is made of.
 struct Job<'a> {
     tile: Tile,
     new: Side<'a>,
-    old: Option<Side<'a>>,
+    old: Option<Old<'a>>,
     /// Where the old release has these bytes as they are.
     same: Option<Vec<(Part, Range<usize>)>>,
 }
@@ -185,7 +194,14 @@ impl<'a> Job<'a> {
             let piece = &pieces.all[number];
             Side { piece, bytes: piece.bytes(release) }
         };
-        let old = sides.pairs[tile.piece].map(|old| side(sides.old, old));
+        let old = sides.pairs[tile.piece].map(|Base { piece, beside }| {
+            let Side { piece, mut bytes } = side(sides.old, piece);
+            let beside = beside.map(|number| side(sides.old, number));
+            if let Some(beside) = &beside {
+                bytes.to_mut().extend_from_slice(&beside.bytes);
+            }
+            Old { piece, beside: beside.map(|beside| beside.piece), bytes }
+        });
         Self { new: side(sides.new, tile.piece), old, same: sides.same(&tile), tile }
     }
 
@@ -205,7 +221,7 @@ impl<'a> Job<'a> {
             }
             return File { bytes, old, how: How::Same };
         }
-        if let Some(Side { piece, .. }) = &self.old {
+        for piece in self.old.iter().flat_map(|old| iter::once(old.piece).chain(old.beside)) {
             piece.extents.iter().for_each(|range| push(&mut old, piece.part, range.clone()));
         }
         let how = packed.map_or(How::Differs, |payload| How::Contents(payload.packed));

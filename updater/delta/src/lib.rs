@@ -14,7 +14,7 @@
 //!
 //! The same code runs in both directions: a maker gives the bits, a reader gets them (`coder::Coder`).
 //!
-//! Reading order: [`coder`] → [`model`] → [`space`], [`sections`], `forms`, `words`, [`moves`], `references` → `plan`, `file`. The bytes are in
+//! Reading order: [`coder`] → [`model`] → `lines`, `content` → [`space`], [`sections`], `forms`, `words`, [`moves`], `references` → `plan`, `file`. The bytes are in
 //! `docs/formats/delta-stream.md`. Everything here is bounded, whatever the input: see [`limits`]. Arithmetic is in integers
 //! only, so that every machine decides alike.
 #![forbid(unsafe_code)]
@@ -26,6 +26,7 @@ mod content;
 mod file;
 mod forms;
 pub mod limits;
+mod lines;
 mod logistic;
 #[cfg(any(test, feature = "make"))]
 mod make;

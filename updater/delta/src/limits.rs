@@ -34,8 +34,8 @@ pub const APPLY_BYTES: usize = PROBABILITIES_BYTES
     + 4 * ORDERED_MAX
     + (16 << 20) / 16
     + SMALL_BYTES;
-/// Seven tables of 2^20 contexts of bytes, and what tells whether a byte is as predicted, of three bytes each.
-const PROBABILITIES_BYTES: usize = 3 * (7 << 20) + (3 << 20);
+/// Ten tables of 2^14 contexts of half a byte, 48 bytes each, and what tells whether a byte is as predicted.
+const PROBABILITIES_BYTES: usize = 10 * (48 << 14) + 3 * (1 << 18 | 1 << 17 | 1 << 16);
 /// In the order of the new file, and of the old one.
 const COPY_BYTES: usize = 12;
 /// Targets that the copies did not tell.
@@ -43,7 +43,7 @@ const LEARNT_BYTES: usize = 16 << 17;
 /// With what a tree needs around it when its nodes are half full.
 const SHIFT_BYTES: usize = 20;
 /// Weights, tables of logits, headers, buffers.
-const SMALL_BYTES: usize = 2 << 20;
+const SMALL_BYTES: usize = 1 << 20;
 
-// With a stream of 16 MiB, and what else a device's program needs, it is below 64 MiB.
-const _: () = assert!(APPLY_BYTES + (16 << 20) < 61 << 20);
+// With a stream of 16 MiB, and what else a device's program needs, it is well below 64 MiB.
+const _: () = assert!(APPLY_BYTES + (16 << 20) < 48 << 20);

@@ -1,6 +1,9 @@
 //! What is learnt while a delta is coded: probabilities, their mixture, numbers.
 
-use crate::{coder::Coder, logistic::Logistic};
+use crate::{
+    coder::Coder,
+    logistic::{LOGIT_MAX, Logistic},
+};
 
 /// The probability of a bit in one context, with how often it was seen. Three bytes: there are millions.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +32,11 @@ impl Slot {
 
     pub(crate) const fn one(self) -> u16 {
         u16::from_le_bytes(self.one)
+    }
+
+    /// How often it was learnt from, up to the limit of that.
+    pub(crate) const fn seen(self) -> u8 {
+        self.seen
     }
 
     /// Moves towards what was seen: at first fast, in the end by one part in about `limit`.
@@ -67,9 +75,15 @@ impl<const N: usize> Mixer<N> {
 
     /// The mixed probability.
     pub(crate) fn mix(&self, logistic: &Logistic, set: usize, logits: &[i32; N]) -> u16 {
+        logistic.squash(self.logit(set, logits))
+    }
+
+    /// Its logit.
+    pub(crate) fn logit(&self, set: usize, logits: &[i32; N]) -> i32 {
         let weights = &self.weights[set];
         let sum: i64 = weights.iter().zip(logits).map(|(w, l)| i64::from(*w) * i64::from(*l)).sum();
-        logistic.squash(i32::try_from(sum >> 16).unwrap_or(i32::MAX))
+        let most = i64::from(LOGIT_MAX);
+        i32::try_from((sum >> 16).clamp(-most - 1, most)).unwrap_or(0)
     }
 
     /// Gives more weight to who was right.

@@ -1,10 +1,12 @@
-//! How much memory it takes to apply a stream that is as bad as it may be. One test alone, in a process of its own.
+//! How much memory it takes to apply a stream that is as bad as it may be.
 
 #[cfg(test)]
 mod tests {
     use coracle_delta::{File, Pair, apply, limits, make};
-    use std::{fs, io::Write as _};
+    use std::{env, fs, process};
 
+    /// Where the other process finds the stream.
+    const STREAM: &str = "CORACLE_TEST_STREAM";
     /// Bytes of a copy in the stream below.
     const PIECE: usize = 16;
 
@@ -32,15 +34,29 @@ mod tests {
         (old, new)
     }
 
+    /// Makes the stream in this process and has it applied in another one, which begins with no memory of its own.
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test itself, again")]
     fn a_stream_of_the_most_copies_stays_within_what_is_promised() {
         let (old, new) = pieces();
         let delta = make(&[Pair::of(&old, &new)]).unwrap();
         // Nearly all of them are told, each by some bytes.
         assert!(delta.len() > limits::COPIES_MAX, "{}", delta.len());
-        // From here on the most that is used counts again.
-        fs::File::options().write(true).open("/proc/self/clear_refs").unwrap().write_all(b"5").unwrap();
-        let before = memory("VmRSS");
+        let path = env::temp_dir().join(format!("coracle-delta-{}", process::id()));
+        fs::write(&path, delta).unwrap();
+        let mut child = process::Command::new(env::current_exe().unwrap());
+        child.args(["--exact", "tests::the_stream_applied", "--ignored", "--nocapture"]).env(STREAM, &path);
+        let output = child.output().unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    #[test]
+    #[ignore = "run by the test above"]
+    fn the_stream_applied() {
+        let delta = fs::read(env::var_os(STREAM).expect("run by the test above")).unwrap();
+        let (old, new) = pieces();
+        let before = memory("VmHWM");
         let (mut source, mut at) = (old.as_slice(), 0);
         let mut sink = |bytes: &[u8]| {
             assert_eq!(&new[at..at + bytes.len()], bytes);

@@ -3,6 +3,7 @@
 //! ```text
 //! old      bytes of the slot that runs, as an operation needs them
 //! make     one operation: checks first, then bytes
+//! pair     two of them at once
 //! output   what it makes, compared with the signed digests frame by frame
 //! packing  contents compressed again by another program
 //! memory   whether there is enough for that
@@ -13,8 +14,9 @@ mod memory;
 mod old;
 mod output;
 mod packing;
+mod pair;
 
-pub(super) use make::{Failure, Hands, Slots, Stand};
+pub(super) use make::{Failure, Hands, Job, Made, Slots, Stand};
 
 use coracle_format::delta::{Header, Operation, Table};
 
@@ -30,6 +32,8 @@ pub(super) struct Delta {
     /// The operation that is under way.
     number: usize,
     stand: Stand,
+    /// What came of the operation with this number, which has run before its turn.
+    ahead: Option<(usize, Result<Made, Failure>)>,
     failures: u32,
 }
 
@@ -38,12 +42,12 @@ impl Delta {
     pub(super) fn new(header: &Header, table: Table) -> Self {
         let streams = header.streams_offset();
         let places = table.placed().map(|(at, _)| streams.saturating_add(at)).collect();
-        Self { table, places, number: 0, stand: Stand::New, failures: 0 }
+        Self { table, places, number: 0, stand: Stand::New, ahead: None, failures: 0 }
     }
 
     /// Begins with the first operation again.
     pub(super) fn restart(&mut self) {
-        (self.number, self.stand) = (0, Stand::New);
+        (self.number, self.stand, self.ahead) = (0, Stand::New, None);
     }
 
     /// Turns to the operation that makes a frame.
@@ -59,6 +63,24 @@ impl Delta {
     pub(super) fn operation(&self) -> Option<(usize, &Operation, u64)> {
         let operation = self.table.operations().get(self.number)?;
         Some((self.number, operation, *self.places.get(self.number)?))
+    }
+
+    /// The operation behind that one and where its bytes are, if both may run at once.
+    pub(super) fn beside(&self) -> Option<(&Operation, u64)> {
+        let (own, next) = (self.table.operations().get(self.number)?, self.number + 1);
+        let beside = self.table.operations().get(next)?;
+        (pair::is_small(own) && pair::is_small(beside)).then_some((beside, *self.places.get(next)?))
+    }
+
+    /// That one has run.
+    pub(super) fn keep_ahead(&mut self, result: Result<Made, Failure>) {
+        self.ahead = Some((self.number + 1, result));
+    }
+
+    /// What came of the operation that is under way, if it has run before its turn.
+    pub(super) fn take_ahead(&mut self) -> Option<Result<Made, Failure>> {
+        let (number, result) = self.ahead.take()?;
+        (number == self.number).then_some(result)
     }
 
     /// How far the operation is that is under way.

@@ -70,18 +70,21 @@ pub struct Settings<'a> {
     pub tools: Tools<'a>,
 }
 
-/// What of the machine a delta needs that compresses something again.
+/// What of the machine a delta needs: programs and files to compress something again, processors.
 #[derive(Clone, Copy, Debug)]
 pub struct Tools<'a> {
     /// The program `zstd`.
     pub zstd: &'a Path,
     /// The kernel's account of its memory.
     pub meminfo: &'a Path,
+    /// Whether two operations run at once where they may.
+    pub in_pairs: bool,
 }
 
 impl Default for Tools<'_> {
     fn default() -> Self {
-        Self { zstd: Path::new(ZSTD_PATH), meminfo: Path::new("/proc/meminfo") }
+        let in_pairs = std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1);
+        Self { zstd: Path::new(ZSTD_PATH), meminfo: Path::new("/proc/meminfo"), in_pairs }
     }
 }
 

@@ -145,6 +145,32 @@ fn a_damaged_slot_costs_the_frames_that_start_from_the_damage_and_nothing_else()
 }
 
 #[test]
+fn operations_make_the_same_alone_and_in_pairs() {
+    /// Where the fourth operation reads: the second of the second pair.
+    const SECOND: u64 = 220_000;
+    let (old, new) = pair();
+    let bytes = delta(&old, &new, pieces(&old, &new, |_, _| Piece::File));
+    for damage in [None, Some(150_000), Some(SECOND), Some(300_000)] {
+        let run = |in_pairs| {
+            let (_, executor) = shipped(&old);
+            let slot = executor.partition(Slot::A).unwrap();
+            if let Some(at) = damage {
+                executor.disk().write_within(&slot, at, &[0x5a; 100]).unwrap();
+            }
+            let settings = Settings { tools: Tools { in_pairs, ..Tools::default() }, ..settings() };
+            let done = run(&executor, &bytes, Some(new.bundle()), &settings);
+            assert_applied(&executor, &done, &new);
+            (done.tally.fetched, (done.notes, Tally { fetched: 0, ..done.tally }))
+        };
+        let ((alone, made), (in_pairs, again)) = (run(false), run(true));
+        assert_eq!(made, again, "{damage:?}");
+        assert_eq!(made.1.bundle, u32::from(damage.is_some()), "{made:?}");
+        // What the second of a pair carries has been read when it fails.
+        assert_eq!(in_pairs > alone, damage == Some(SECOND), "{alone} {in_pairs}");
+    }
+}
+
+#[test]
 fn after_three_failures_the_rest_comes_from_the_bundle() {
     let (old, new) = (Payload::new("1.0"), Payload { root: noise(8, 6 << 16), ..Payload::new("2.0") });
     let (_, executor) = shipped(&old);
@@ -278,7 +304,8 @@ fn settle(program: &Path) {
 fn with_tools(directory: &Path, bytes: &[u8], old: &Payload, full: Option<Vec<u8>>) -> (Executor, Done) {
     let (_, executor) = shipped(old);
     let (zstd, meminfo) = (directory.join("zstd"), directory.join("meminfo"));
-    let settings = Settings { tools: Tools { zstd: &zstd, meminfo: &meminfo }, ..settings() };
+    let settings =
+        Settings { tools: Tools { zstd: &zstd, meminfo: &meminfo, ..Tools::default() }, ..settings() };
     let done = run(&executor, bytes, full, &settings);
     (executor, done)
 }

@@ -1,7 +1,7 @@
 //! How much memory an update takes.
 
 use crate::fixture::{Notes, Payload, noise, settings, ship, verified};
-use crate::making::{by_files, delta};
+use crate::making::{Piece, by_files, delta, pieces};
 use coracle_block::{Access, Disk};
 use coracle_slots::Slot;
 use coracle_update::engine::Ask;
@@ -72,6 +72,23 @@ fn a_delta_takes_no_more_than_64_mib_of_memory() {
     new.boot[1000] ^= 1;
     let directory = shipped(&old);
     let bytes = delta(&old, &new, by_files(&old, &new));
+    coracle_block::replace_file(&directory.path().join("u.bundle"), &bytes, 0o600).unwrap();
+    let peak = peak(directory.path());
+    assert!(peak <= DELTA_PEAK_KIB, "{peak} KiB");
+    assert_eq!(verified(&disk(directory.path()), Slot::B), Some(new.release()));
+}
+
+#[test]
+fn two_operations_at_once_take_no_more_either() {
+    const PIECE: usize = 4 << 20;
+    let old = Payload { root: noise(1, 4 * PIECE), frame: 4 << 20, ..Payload::new("1.0") };
+    let mut new = Payload { version: "2.0".to_owned(), ..old.clone() };
+    new.boot[1000] ^= 1;
+    for at in (0..new.root.len()).step_by(PIECE) {
+        new.root[at..at + 900_000].copy_from_slice(&noise(u64::try_from(at).unwrap() + 7, 900_000));
+    }
+    let directory = shipped(&old);
+    let bytes = delta(&old, &new, pieces(&old, &new, |_, _| Piece::File));
     coracle_block::replace_file(&directory.path().join("u.bundle"), &bytes, 0o600).unwrap();
     let peak = peak(directory.path());
     assert!(peak <= DELTA_PEAK_KIB, "{peak} KiB");

@@ -70,21 +70,34 @@ pub(in crate::executor) struct Slots<'a> {
     pub(in crate::executor) layout: &'a Layout,
 }
 
-/// What an operation works with.
+/// What operations work with.
+#[derive(Clone, Copy)]
 pub(in crate::executor) struct Hands<'a> {
     /// Both slots.
     pub(in crate::executor) slots: Slots<'a>,
-    /// How fast.
-    pub(in crate::executor) pace: &'a mut Pace,
     /// Programs and files of the machine.
     pub(in crate::executor) tools: Tools<'a>,
+}
+
+/// One operation to run.
+#[derive(Clone, Copy)]
+pub(in crate::executor) struct Job<'a> {
+    pub(in crate::executor) operation: &'a Operation,
     /// The frames that it makes.
     pub(in crate::executor) frames: &'a [Frame],
+    /// What it carries.
+    pub(in crate::executor) stream: &'a [u8],
+    /// The frames before this one among them are in the slot already, and stay as they are.
+    pub(in crate::executor) from: usize,
 }
 
 impl Hands<'_> {
-    /// Whether the machine has the memory and the old bytes that it needs.
+    /// Whether the machine has the memory and the old bytes that it needs. What is only copied is not looked at twice: its
+    /// bytes are those of the frames, which have digests of their own.
     pub(in crate::executor) fn check(&self, operation: &Operation) -> Result<(), Failure> {
+        if matches!(operation.method, Method::Copy(_)) {
+            return Ok(());
+        }
         check_machine(operation, self.tools)?;
         let window = RefCell::new(Window::default());
         let mut digest = Sha256::new();
@@ -95,17 +108,12 @@ impl Hands<'_> {
         if digest.finalize()[..] == operation.source_sha256 { Ok(()) } else { Err(other_bytes()) }
     }
 
-    /// Makes the frames, by what the operation carries. Those before the one with the number `from` among them are in the
-    /// slot already, and stay as they are.
-    pub(in crate::executor) fn make(
-        self,
-        operation: &Operation,
-        stream: &[u8],
-        from: usize,
-    ) -> Result<Made, Failure> {
-        let (slots, window) = (self.slots, RefCell::new(Window::default()));
-        let start = self.frames.first().map_or(0, |frame| slots.layout.start(frame.part));
-        let mut output = Output::new((slots.spare, self.pace), self.frames, start, from);
+    /// Makes the frames of an operation.
+    pub(in crate::executor) fn make(self, job: &Job<'_>, pace: &mut Pace) -> Result<Made, Failure> {
+        let (Self { slots, tools }, window) = (self, RefCell::new(Window::default()));
+        let Job { operation, frames, stream, from } = *job;
+        let start = frames.first().map_or(0, |frame| slots.layout.start(frame.part));
+        let mut output = Output::new((slots.spare, pace), frames, start, from);
         let problem = match &operation.method {
             // They are read one by one, and nothing is made of them.
             Method::Frames => None,
@@ -120,15 +128,14 @@ impl Hands<'_> {
                 let mut olds = slots.old_files(files, &window)?;
                 let each = olds.iter().zip(files);
                 let same = each.map(|(old, file)| (file.how == How::Same).then(|| old.clone())).collect();
-                let making =
-                    Making { files, same, tools: self.tools, output, done: 0, begun: None, packing: None };
+                let making = Making { files, same, tools, output, done: 0, begun: None, packing: None };
                 let (back, problem) = making.run(stream, &mut olds);
                 output = back;
                 problem
             }
         };
         let right = output.finish().map_err(Failure::Fatal)?;
-        let all = right.len() == self.frames.len() && right.iter().all(|right| *right);
+        let all = right.len() == frames.len() && right.iter().all(|right| *right);
         let problem = problem.or_else(|| (!all).then(|| "it makes other bytes than were signed".to_owned()));
         Ok(Made { right, problem })
     }

@@ -5,7 +5,7 @@ use super::opening::is_of_the_file;
 use super::run::{Run, out_of_order};
 use crate::engine::Origin;
 use crate::error::{Error, Kind, Result};
-use crate::executor::delta::{Delta, FAILURES_MAX, Failure, Hands, Slots, Stand};
+use crate::executor::delta::{Delta, FAILURES_MAX, Failure, Hands, Job, Made, Slots, Stand};
 use crate::executor::filling::Filling;
 use crate::executor::frames::Unpacker;
 use crate::executor::stream::{Feed, Halt, Place, Reach, Stream};
@@ -133,37 +133,11 @@ impl Run<'_> {
 
     /// Makes the frames of an operation, from the one with this number on.
     fn run_operation(&mut self, delta: &mut Delta, number: u32, stream: &mut Stream<'_>) -> Reach<Stand> {
-        let Some((_, operation, at)) = delta.operation() else {
-            return Ok(Stand::Failed);
+        let made = match delta.take_ahead() {
+            Some(made) => made,
+            None => self.make(delta, number, stream)?,
         };
-        let operation = operation.clone();
-        let Some(running) = self.running else {
-            let why = "the slot that runs does not say where its parts are".to_owned();
-            return Ok(self.give_up(delta, Failure::Wrong(why))?);
-        };
-        let spare = self.executor.spare()?;
-        let index = self.index.as_ref().ok_or_else(out_of_order)?;
-        let filling = self.filling.as_mut().ok_or_else(out_of_order)?;
-        // What an operation needs itself is much.
-        filling.unpacker = Unpacker::new();
-        let Filling { layout, pace, .. } = filling;
-        let frames = index.run(operation.first, operation.frames).ok_or_else(out_of_order)?;
-        let slots = Slots { running, spare: &spare, layout };
-        let hands = Hands { slots, pace, tools: self.settings.tools, frames };
-        if matches!(delta.stand(), Stand::New)
-            && let Err(failure) = hands.check(&operation)
-        {
-            return Ok(self.give_up(delta, failure)?);
-        }
-        delta.set_stand(Stand::Checked);
-        let mut bytes = Vec::new();
-        if operation.stream > 0 {
-            stream.go_to(Place { feed: Feed::Main, offset: at })?;
-            bytes.resize(usize::try_from(operation.stream).unwrap_or(0), 0);
-            stream.fill(&mut bytes)?;
-        }
-        let from = usize::try_from(number.saturating_sub(operation.first)).unwrap_or(0);
-        match hands.make(&operation, &bytes, from) {
+        match made {
             Ok(made) => {
                 if let Some(why) = made.problem {
                     self.give_up(delta, Failure::Wrong(why))?;
@@ -172,6 +146,52 @@ impl Run<'_> {
             }
             Err(failure) => Ok(self.give_up(delta, failure)?),
         }
+    }
+
+    /// Runs the operation that is under way, and the one behind it if both may run at once.
+    fn make(
+        &mut self,
+        delta: &mut Delta,
+        number: u32,
+        stream: &mut Stream<'_>,
+    ) -> Reach<Result<Made, Failure>> {
+        let (_, operation, at) = delta.operation().ok_or_else(out_of_order)?;
+        let operation = operation.clone();
+        let Some(running) = self.running else {
+            let why = "the slot that runs does not say where its parts are".to_owned();
+            return Ok(Err(Failure::Wrong(why)));
+        };
+        let spare = self.executor.spare()?;
+        let index = self.index.as_ref().ok_or_else(out_of_order)?;
+        let filling = self.filling.as_mut().ok_or_else(out_of_order)?;
+        // What an operation needs itself is much.
+        filling.unpacker = Unpacker::new();
+        let Filling { layout, pace, .. } = filling;
+        let tools = self.settings.tools;
+        let hands = Hands { slots: Slots { running, spare: &spare, layout }, tools };
+        if matches!(delta.stand(), Stand::New)
+            && let Err(failure) = hands.check(&operation)
+        {
+            return Ok(Err(failure));
+        }
+        delta.set_stand(Stand::Checked);
+        let carried = carried(&operation, at, stream)?;
+        let from = usize::try_from(number.saturating_sub(operation.first)).unwrap_or(0);
+        let frames = |operation: &Operation| index.run(operation.first, operation.frames);
+        let own = frames(&operation).ok_or_else(out_of_order)?;
+        let job = Job { operation: &operation, frames: own, stream: &carried, from };
+        let in_pairs = tools.in_pairs && self.settings.write_rate == 0;
+        let Some((beside, at)) = delta.beside().filter(|_| in_pairs) else {
+            return Ok(hands.make(&job, pace));
+        };
+        let carried = self::carried(beside, at, stream)?;
+        let own = frames(beside).ok_or_else(out_of_order)?;
+        let (made, ahead) =
+            hands.make_both((&job, pace), &Job { operation: beside, frames: own, stream: &carried, from: 0 });
+        if let Some(ahead) = ahead {
+            delta.keep_ahead(ahead);
+        }
+        Ok(made)
     }
 
     /// The operation makes nothing more; a slot that cannot be written is the end of the update.
@@ -255,6 +275,17 @@ impl Run<'_> {
     fn filling_mut(&mut self) -> Result<&mut Filling> {
         self.filling.as_mut().ok_or_else(out_of_order)
     }
+}
+
+/// What an operation carries, which is there in the delta.
+fn carried(operation: &Operation, at: u64, stream: &mut Stream<'_>) -> Reach<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if operation.stream > 0 {
+        stream.go_to(Place { feed: Feed::Main, offset: at })?;
+        bytes.resize(usize::try_from(operation.stream).unwrap_or(0), 0);
+        stream.fill(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// Which frames an operation makes, in words.

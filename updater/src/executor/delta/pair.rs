@@ -1,0 +1,71 @@
+//! Two operations at once: most of the time of an update by delta is spent in them, and most machines have two processors.
+
+use super::make::{Failure, Hands, Job, Made};
+use crate::pace::Pace;
+use coracle_format::delta::{File, How, Operation};
+use std::thread;
+
+/// Bytes of a stream, and of an old file, of operations that run beside another one. Together they then take less than an
+/// operation may take alone: see the limits of `coracle_delta`.
+const STREAM_BYTES_MAX: u64 = 1 << 20;
+const OLD_BYTES_MAX: u64 = 4 << 20;
+
+/// Whether an operation takes so little memory that another such one may run beside it.
+pub(super) fn is_small(operation: &Operation) -> bool {
+    let old = |file: &File| file.old.iter().fold(0_u64, |sum, extent| sum.saturating_add(extent.bytes));
+    let is_small = |file: &File| matches!(file.how, How::Differs | How::Same) && old(file) <= OLD_BYTES_MAX;
+    let files = operation.files();
+    operation.stream <= STREAM_BYTES_MAX && !files.is_empty() && files.iter().all(is_small)
+}
+
+impl Hands<'_> {
+    /// Makes the frames of one operation, and beside it checks another one and makes its frames, as fast as it goes. The
+    /// other one has no result if it could not be started.
+    pub(in crate::executor) fn make_both(
+        self,
+        (job, pace): (&Job<'_>, &mut Pace),
+        beside: &Job<'_>,
+    ) -> (Result<Made, Failure>, Option<Result<Made, Failure>>) {
+        thread::scope(|scope| {
+            let work = || {
+                self.check(beside.operation)?;
+                self.make(beside, &mut Pace::new(0))
+            };
+            let other = thread::Builder::new().spawn_scoped(scope, work);
+            let made = self.make(job, pace);
+            let died = |_| Err(Failure::Wrong("the thread that made it has died".to_owned()));
+            (made, other.ok().map(|other| other.join().unwrap_or_else(died)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coracle_delta::limits::APPLY_BYTES;
+    use coracle_format::bundle::{FRAME_BYTES_MAX, Part};
+    use coracle_format::delta::{Extent, Method};
+
+    fn operation(stream: u64, old: &[u64]) -> Operation {
+        let extent = |bytes: &u64| Extent { part: Part::Root, offset: 0, bytes: *bytes };
+        let file = |how| File { bytes: 1, old: old.iter().map(extent).collect(), how };
+        let method = Method::Files(vec![file(How::Same), file(How::Differs)]);
+        Operation { first: 0, frames: 1, method, source_sha256: [0; 32], stream, stream_sha256: [0; 32] }
+    }
+
+    #[test]
+    fn two_at_once_take_no_more_than_is_promised_of_one() {
+        // Small old files leave some of it for the rest of this program.
+        let each = u64::try_from(APPLY_BYTES).unwrap() + STREAM_BYTES_MAX + u64::from(FRAME_BYTES_MAX);
+        assert!(2 * each <= 64 << 20, "{each}");
+    }
+
+    #[test]
+    fn only_what_takes_little_memory_runs_beside_another_one() {
+        assert!(is_small(&operation(1 << 20, &[3 << 20, 1 << 20])));
+        assert!(!is_small(&operation((1 << 20) + 1, &[1])));
+        assert!(!is_small(&operation(1, &[3 << 20, (1 << 20) + 1])));
+        let copy = Method::Copy(operation(1, &[1]).files()[0].old.clone());
+        assert!(!is_small(&Operation { method: copy, ..operation(0, &[]) }));
+    }
+}
