@@ -224,7 +224,7 @@ impl<C: Coder> Run<'_, C> {
         let mut out = [0; RUN_BYTES];
         let (mut at, mut reached) = (0, self.reached);
         while at < RUN_BYTES {
-            let quiet = self.references.quiet(&mut self.stretch, old + at, RUN_BYTES - at);
+            let quiet = self.references.quiet(&mut self.stretch, view, (old + at, RUN_BYTES - at));
             if quiet > 0 {
                 let from = (old + at).checked_sub(view.start)?;
                 out.get_mut(at..at + quiet)?.copy_from_slice(view.bytes.get(from..from + quiet)?);
@@ -248,7 +248,7 @@ impl<C: Coder> Run<'_, C> {
 
     /// One byte of a copy, of which `left` bytes are left.
     fn byte(&mut self, view: &View<'_>, old: usize, left: usize) -> Result<()> {
-        if self.pending.is_none() && self.references.quiet(&mut self.stretch, old, 1) == 0 {
+        if self.pending.is_none() && self.references.quiet(&mut self.stretch, view, (old, 1)) == 0 {
             let place = (old, self.output.at);
             let guess = self.references.guess(&self.model.known, (view, &self.stretch), place, self.reached);
             let guess = guess.filter(|guess| guess.len() <= left);

@@ -4,15 +4,24 @@ use crate::model::Slot;
 
 /// Base-2 logarithm of the lines of a table.
 const LINE_BITS: u32 = 14;
-/// The bits of half a byte: one, then two, four and eight that may follow.
-const SLOTS: usize = 15;
+/// The bits of half a byte: one, then two, four and eight that may follow. The first slot is none: it holds the mark.
+const SLOTS: usize = 16;
 
 /// What follows one context: the probabilities of half a byte stand together, so that memory is asked once for four bits.
 #[derive(Clone, Copy, Debug)]
-struct Line {
-    /// Of the context, so that another one is told from it; 0: of none.
-    mark: u16,
-    slots: [Slot; SLOTS],
+struct Line([Slot; SLOTS]);
+
+impl Line {
+    /// One of a context, which the mark tells from others; 0: of none.
+    fn new(mark: u16) -> Self {
+        let mut slots = [Slot::NEW; SLOTS];
+        slots[0] = Slot::mark(mark);
+        Self(slots)
+    }
+
+    fn mark(&self) -> u16 {
+        self.0[0].one()
+    }
 }
 
 /// Lines by their contexts.
@@ -31,7 +40,7 @@ pub(crate) struct Spot {
 impl Lines {
     /// Nothing is known.
     pub(crate) fn new() -> Self {
-        Self(vec![Line { mark: 0, slots: [Slot::NEW; SLOTS] }; 1 << LINE_BITS])
+        Self(vec![Line::new(0); 1 << LINE_BITS])
     }
 
     /// Looks for a context. Whoever looks for several does so before the first is claimed: the memory is then asked for all
@@ -40,7 +49,7 @@ impl Lines {
         let hash = context.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let at = usize::try_from(hash >> (64 - LINE_BITS)).unwrap_or(0);
         let mark = u16::try_from(hash >> 24 & 0xffff).unwrap_or(0) | 1;
-        Spot { at, mark, is_here: self.0[at].mark == mark, is_there: self.0[at ^ 1].mark == mark }
+        Spot { at, mark, is_here: self.0[at].mark() == mark, is_there: self.0[at ^ 1].mark() == mark }
     }
 
     /// The line of the context that was looked for. If it has none, the one of the pair that was used less becomes it.
@@ -52,15 +61,15 @@ impl Lines {
         if is_there {
             return at ^ 1;
         }
-        let used = |at: usize| self.0[at].slots[0].seen();
+        let used = |at: usize| self.0[at].0[1].seen();
         let at = if used(at) <= used(at ^ 1) { at } else { at ^ 1 };
-        self.0[at] = Line { mark, slots: [Slot::NEW; SLOTS] };
+        self.0[at] = Line::new(mark);
         at
     }
 
     /// The slot of the next bit, behind those of `node`: 1, then every bit that was coded.
     pub(crate) fn slot(&mut self, line: usize, node: usize) -> &mut Slot {
-        &mut self.0[line].slots[(node - 1) % SLOTS]
+        &mut self.0[line].0[node % SLOTS]
     }
 }
 

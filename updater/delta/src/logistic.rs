@@ -6,26 +6,32 @@ pub(crate) const LOGIT_MAX: i32 = 3071;
 const DECAY: u128 = 4_593_706_758_521_714_574;
 const ONE: u128 = 1 << 62;
 
+/// Logits that there are.
+const LOGITS: usize = 6144;
+/// Probabilities that are told apart.
+const STEPS: usize = 1 << 12;
+
 /// Both directions.
 #[derive(Debug)]
 pub(crate) struct Logistic {
-    squash: Vec<u16>,
-    stretch: Vec<i32>,
+    squash: Box<[u16; LOGITS]>,
+    stretch: Box<[i32; STEPS]>,
 }
 
 impl Logistic {
     pub(crate) fn new() -> Self {
         let half: Vec<u16> = upper_half();
         let below = half.iter().skip(1).rev().map(|above| 0_u16.wrapping_sub(*above).max(1));
-        let squash: Vec<u16> = std::iter::once(1).chain(below).chain(half.iter().copied()).collect();
-        let mut stretch = Vec::with_capacity(1 << 12);
+        let mut squash = Box::new([0; LOGITS]);
+        let all = std::iter::once(1).chain(below).chain(half.iter().copied());
+        squash.iter_mut().zip(all).for_each(|(to, from)| *to = from);
+        let mut stretch = Box::new([0; STEPS]);
         let mut logit = -LOGIT_MAX - 1;
-        for step in 0..1_u32 << 12 {
-            let probability = step * 16 + 8;
+        for (probability, to) in (8_u32..).step_by(16).zip(stretch.iter_mut()) {
             while logit < LOGIT_MAX && u32::from(squash[index(logit)]) < probability {
                 logit += 1;
             }
-            stretch.push(logit);
+            *to = logit;
         }
         Self { squash, stretch }
     }

@@ -33,11 +33,19 @@ impl From<Packed> for Copy {
     }
 }
 
+/// Base-2 logarithm of the bytes of the old file that one entry of the index stands for, at least.
+const SHARE: u32 = 8;
+/// Base-2 logarithm of the most entries.
+const INDEX_BITS: u32 = 16;
+
 /// From old offsets to new ones.
 #[derive(Debug, Default)]
 pub(crate) struct Moves {
     /// By their old offsets, no two overlapping.
     copies: Vec<Packed>,
+    /// How many copies begin before the bytes that an entry stands for: that many of them need not be looked at.
+    index: Vec<u32>,
+    share: u32,
 }
 
 impl Moves {
@@ -67,13 +75,33 @@ impl Moves {
             kept += 1;
         }
         copies.truncate(kept);
-        Self { copies }
+        Self::indexed(copies)
+    }
+
+    fn indexed(copies: Vec<Packed>) -> Self {
+        let end = copies.last().map_or(0, |copy| copy.old);
+        let share = SHARE.max(u32::BITS.saturating_sub(end.leading_zeros()).saturating_sub(INDEX_BITS));
+        let mut index = vec![0_u32];
+        for copy in &copies {
+            let entry = usize::try_from(copy.old >> share).unwrap_or(0) + 1;
+            let before = index.last().copied().unwrap_or(0);
+            index.resize(entry.max(index.len() - 1) + 1, before);
+            if let Some(last) = index.last_mut() {
+                *last += 1;
+            }
+        }
+        Self { copies, index, share }
     }
 
     /// The last copy that begins at `old` or before, and the one after it.
     fn around(&self, old: usize) -> (Option<Copy>, Option<Copy>) {
+        let entry = old >> self.share;
+        let count = |entry: usize| self.index.get(entry).map(|count| usize::try_from(*count).unwrap_or(0));
+        let from = count(entry).unwrap_or(self.copies.len());
+        let to = count(entry + 1).unwrap_or(self.copies.len());
+        let few = self.copies.get(from..to).unwrap_or_default();
         let next =
-            self.copies.partition_point(|copy| usize::try_from(copy.old).is_ok_and(|begin| begin <= old));
+            from + few.partition_point(|copy| usize::try_from(copy.old).is_ok_and(|begin| begin <= old));
         let copy = |number: usize| self.copies.get(number).map(|copy| Copy::from(*copy));
         (next.checked_sub(1).and_then(copy), copy(next))
     }

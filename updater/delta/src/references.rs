@@ -10,6 +10,7 @@ use crate::{
     tables::Kind,
     words::{Finder, View, Word},
 };
+use std::cell::Cell;
 
 /// Base-2 logarithm of the targets that are remembered: of a large file, and of the smallest.
 const LEARNT_BITS_MAX: u32 = 17;
@@ -20,6 +21,8 @@ const LEARNT_SHARE: u32 = 6;
 const REGION_BITS: u32 = 12;
 /// Base-2 logarithm of a region's bytes.
 const REGION_BYTES: u32 = 14;
+/// Kinds of fields.
+const FIELDS: usize = 10;
 /// Base-2 logarithm of the columns that are known.
 const COLUMN_BITS: u32 = 10;
 /// Predictions of a region are used until they were wrong this much more often than right.
@@ -56,6 +59,9 @@ pub(crate) struct Guess {
     /// Whether nothing speaks against the prediction.
     sure: bool,
 }
+
+/// Where a section began, and where it does in the new file.
+type Origin = Option<(u64, Option<u64>)>;
 
 /// Where in a table a number stands.
 #[derive(Clone, Copy, Debug)]
@@ -151,6 +157,8 @@ pub(crate) struct References<'a> {
     learnt_bits: u32,
     trust: Vec<i8>,
     columns: Vec<Column>,
+    /// The sections that were asked for last, and where they are now.
+    origins: [Cell<Origin>; FIELDS],
 }
 
 /// Numbers of one kind in one table that go to the same section.
@@ -182,15 +190,21 @@ impl<'a> References<'a> {
         let learnt_bits = share.clamp(LEARNT_BITS_MIN, LEARNT_BITS_MAX);
         let (learnt, trust) = (vec![(0, 0); 1 << learnt_bits], vec![0; 1 << REGION_BITS]);
         let columns = vec![Column::default(); 1 << COLUMN_BITS];
-        Self { targets, orders, learnt, learnt_bits, trust, columns }
+        Self { targets, orders, learnt, learnt_bits, trust, columns, origins: Default::default() }
     }
 
     /// Has the stretch hold a byte of the old file; how many bytes from there on, of so many, can be no reference.
-    pub(crate) fn quiet(&self, stretch: &mut Stretch, old: usize, bytes: usize) -> usize {
+    pub(crate) fn quiet(
+        &self,
+        stretch: &mut Stretch,
+        view: &View<'_>,
+        (old, bytes): (usize, usize),
+    ) -> usize {
         let finder = &self.targets.finder;
         finder.turn(stretch, old);
         let end = usize::try_from(stretch.end).unwrap_or(usize::MAX);
-        if finder.is_quiet(stretch) { end.saturating_sub(old).min(bytes) } else { 0 }
+        let most = end.saturating_sub(old).min(bytes);
+        finder.quiet(stretch, view, (old, most)).min(most)
     }
 
     /// What begins at `old` of the old file, in that stretch, should be at `new` of the new one, if it is a reference.
@@ -232,7 +246,7 @@ impl<'a> References<'a> {
             return Some(self.guessed(Guess { origin, predicted, ..plain }));
         };
         let is_absolute = field == Field::Number(Kind::Addresses);
-        let origin = if is_absolute { 0 } else { self.targets.by_copies(from)? };
+        let origin = if is_absolute { 0 } else { self.origin(field, from)? };
         let part = stretch.part?;
         let column = u64::try_from(part << 4 | field.number()).ok()? << 40 ^ from;
         let column = spread(column + 1, COLUMN_BITS);
@@ -254,6 +268,19 @@ impl<'a> References<'a> {
         let least = if guess.form() == Form::Short { TRUST_MIN_SHORT } else { TRUST_MIN };
         let used = if self.trust[guess.region] >= least { guess.predicted } else { guess.word.bytes };
         Guess { bytes: used.to_le_bytes(), moved, sure, ..guess }
+    }
+
+    /// Where the section that begins at `from` is in the new file.
+    fn origin(&self, field: Field, from: u64) -> Option<u64> {
+        let kept = &self.origins[field.number() % FIELDS];
+        if let Some((known, origin)) = kept.get()
+            && known == from
+        {
+            return origin;
+        }
+        let origin = self.targets.by_copies(from);
+        kept.set(Some((from, origin)));
+        origin
     }
 
     /// Where an old target is in the new file.

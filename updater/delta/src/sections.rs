@@ -221,7 +221,32 @@ impl Sections {
         Stretch { start: at, end, part, range, what }
     }
 
+    /// How many bytes from a place of a table, or of a description, up to where a number may begin.
+    pub(crate) fn quiet(&self, stretch: &Stretch, at: usize) -> usize {
+        let (range, what) = stretch.whole();
+        let place = at.saturating_sub(index(range.offset));
+        let until = |starts: &[usize], within: usize| {
+            let next = starts.iter().find(|start| **start >= within);
+            next.map_or(0, |next| next - within)
+        };
+        match what {
+            What::Relocations { .. } => until(&[0, 12, 16, RECORD_BYTES], place % RECORD_BYTES),
+            What::Symbols { .. } => until(&[0, 8, 16, RECORD_BYTES], place % RECORD_BYTES),
+            What::Headers => until(&[24, 32, SECTION_BYTES + 24], place % SECTION_BYTES),
+            What::Types if self.types.form(place).is_none() => 4 - place % 4,
+            What::Sums => (4 - place % 4) % 4,
+            What::Types
+            | What::Any
+            | What::Code
+            | What::Plain
+            | What::Alternatives
+            | What::Data
+            | What::Numbers { .. } => 0,
+        }
+    }
+
     /// The number in a table, or the word of a description, that begins at `at` in that part.
+    #[inline]
     pub(crate) fn word(
         &self,
         view: &View<'_>,
@@ -297,6 +322,7 @@ fn within(parts: &[(Range, What)], at: u64) -> (Option<usize>, u64) {
 }
 
 /// A number from the beginning of a section: what it names lies `behind` bytes further on.
+#[inline]
 fn field(field: Field, bits: u64, section: Range, behind: u64) -> Option<Word> {
     let from = section.offset;
     let target = from.wrapping_add(bits.wrapping_mul(field.unit())).wrapping_add(behind);

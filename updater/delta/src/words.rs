@@ -105,7 +105,19 @@ impl Finder<'_> {
         self.isa == Isa::None || stretch.what == What::Data
     }
 
+    /// How many bytes of the stretch, of at most so many from a place on, can be no reference; more if none is there.
+    pub(crate) fn quiet(&self, stretch: &Stretch, view: &View<'_>, (at, most): (usize, usize)) -> usize {
+        if self.is_quiet(stretch) {
+            return usize::MAX;
+        }
+        if stretch.what == What::Code && self.isa == Isa::X86_64 && !self.space.is_linked() {
+            return (0..most).take_while(|ahead| !is_operand(view, at + ahead)).count();
+        }
+        self.sections.quiet(stretch, at)
+    }
+
     /// The reference that begins at `at`, in that stretch, if one seems to.
+    #[inline]
     pub(crate) fn word(&self, view: &View<'_>, at: usize, stretch: &Stretch) -> Option<Word> {
         if self.is_quiet(stretch) {
             return None;
@@ -264,7 +276,7 @@ fn completes(word: u32) -> Option<(u32, u32, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::Segment;
+    use crate::{sections::Range, space::Segment};
 
     static NONE: std::sync::OnceLock<Sections> = std::sync::OnceLock::new();
 
@@ -329,5 +341,56 @@ mod tests {
         assert_eq!(found.map(|word| word.form), [Form::Page, Form::InPage(0), Form::Branch]);
         let targets = [0xffff_ffff_8100_3128, 0xffff_ffff_8100_3128, 0xffff_ffff_8100_0048];
         assert_eq!(found.map(|word| word.target), targets);
+    }
+
+    /// Bytes of all kinds, many of them small: as numbers of tables are, and opcodes now and then.
+    fn bytes() -> Vec<u8> {
+        let mut state = 1_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        };
+        (0..6000)
+            .map(|at| match (at % 4, next()) {
+                (0 | 1, byte) => byte,
+                (_, byte) if byte < 40 => 0xe8,
+                _ => 0,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn where_it_is_quiet_no_reference_begins() {
+        let (space, bytes) = (Space::default(), bytes());
+        let view = View { bytes: &bytes, start: 0 };
+        let finder = Finder {
+            isa: Isa::X86_64,
+            space: &space,
+            sections: NONE.get_or_init(Sections::default),
+            length: 1 << 20,
+        };
+        let all = Range { offset: 0, bytes: 1 << 20 };
+        for what in [
+            What::Code,
+            What::Sums,
+            What::Types,
+            What::Headers,
+            What::Symbols { names: all },
+            What::Relocations { place: all, is_code: true, symbols: all },
+        ] {
+            let mut stretch = Stretch::NONE;
+            stretch.what = what;
+            let (mut quiet, mut found) = (0, 0);
+            for at in 0..5900 {
+                let bytes = finder.quiet(&stretch, &view, (at, 50)).min(50);
+                quiet += usize::from(bytes > 0);
+                found += usize::from(finder.word(&view, at, &stretch).is_some());
+                for ahead in 0..bytes {
+                    assert_eq!(finder.word(&view, at + ahead, &stretch), None, "{what:?} {at} {ahead}");
+                }
+            }
+            assert!(quiet > 1000, "{what:?} {quiet}");
+            assert!(found > 10 || matches!(what, What::Types | What::Symbols { .. }), "{what:?} {found}");
+        }
     }
 }
