@@ -13,6 +13,9 @@ const TABLE_BITS_MAX: u32 = 22;
 const TABLE_BITS_MIN: u32 = 8;
 /// Places that are tried for one anchor.
 const TRIES: usize = 64;
+/// Bytes of it that are looked at: with so many a place is good, and no other one is tried. Files have long stretches that
+/// repeat themselves, and agree with all of themselves.
+const LONG: usize = 4096;
 /// Another place must agree in this many bytes more than where the copy goes on.
 const WORTH: usize = 8;
 /// And in this many more when the bytes behind the anchor are looked at as well.
@@ -70,12 +73,15 @@ impl Anchors {
                 break;
             }
             let at = usize::try_from(place).ok()?;
-            let bytes = agreeing(&old[at..], new);
+            let bytes = agreeing(&old[at..], &new[..new.len().min(LONG)]);
             let is_better = best.is_none_or(|(other, most)| {
                 bytes > most || (bytes == most && at.abs_diff(near) < other.abs_diff(near))
             });
             if bytes >= ANCHOR && is_better {
                 best = Some((at, bytes));
+            }
+            if bytes >= LONG {
+                break;
             }
             place = self.older[at];
         }

@@ -32,6 +32,11 @@ impl Hasher {
     pub fn block(&self, block: &[u8]) -> [u8; HASH] {
         self.0.clone().chain_update(block).finalize().into()
     }
+
+    /// The same of every block of some bytes.
+    pub fn blocks(&self, bytes: &[u8]) -> Vec<[u8; HASH]> {
+        bytes.chunks(BLOCK).map(|block| self.block(block)).collect()
+    }
 }
 
 /// How long the superblock and tree of `data_blocks` blocks are.

@@ -6,8 +6,9 @@ use crate::engine::Digests;
 use crate::error::{Error, Kind, Result};
 use coracle_format::bundle::{Index, Part};
 use coracle_format::slot::{BLOCK_BYTES, Descriptor, Range};
-use coracle_format::verity::{self, BLOCK, Block, Tree};
+use coracle_format::verity::{self, BLOCK, Block, Hasher, Tree};
 use sha2::{Digest as _, Sha256};
+use std::thread;
 
 /// The contents of the spare slot once the update is in it.
 #[derive(Clone, Debug)]
@@ -89,6 +90,7 @@ impl Layout {
 /// Digests of both parts and the tree over the root, in one pass.
 pub(super) struct Hashing {
     root: Option<Sha256>,
+    hasher: Hasher,
     tree: Tree,
     boot: Sha256,
 }
@@ -101,11 +103,13 @@ impl Hashing {
 
     /// Of the root only by its tree.
     fn by_tree(layout: &Layout) -> Self {
-        let tree = Tree::new(layout.blocks, &layout.descriptor.salt);
-        Self { root: None, tree, boot: Sha256::new() }
+        let salt = &layout.descriptor.salt;
+        let (hasher, tree) = (Hasher::new(salt), Tree::new(layout.blocks, salt));
+        Self { root: None, hasher, tree, boot: Sha256::new() }
     }
 
-    /// Takes the next bytes of a part; whole blocks, but for the end of the boot artefact.
+    /// Takes the next bytes of a part; whole blocks, but for the end of the boot artefact. Many blocks are hashed by two
+    /// threads.
     pub(super) fn take(
         &mut self,
         part: Part,
@@ -114,8 +118,19 @@ impl Hashing {
     ) -> Result<()> {
         match part {
             Part::Root => {
-                self.root.iter_mut().for_each(|root| root.update(bytes));
-                bytes.chunks(BLOCK).try_for_each(|block| self.tree.push(block, emit))
+                let (hasher, length) = (&self.hasher, bytes.len());
+                let digests = if let Some(root) = &mut self.root {
+                    let more = || root.clone().chain_update(bytes);
+                    let (more, digests) = beside(length, more, || hasher.blocks(bytes));
+                    *root = more;
+                    digests
+                } else {
+                    let half = (length / 2).next_multiple_of(BLOCK).min(length);
+                    let (first, second) = bytes.split_at(half);
+                    let (first, second) = beside(length, || hasher.blocks(first), || hasher.blocks(second));
+                    [first, second].concat()
+                };
+                digests.into_iter().try_for_each(|digest| self.tree.push_digest(digest, emit))
             }
             Part::Boot => {
                 self.boot.update(bytes);
@@ -133,4 +148,21 @@ impl Hashing {
             boot: self.boot.finalize().into(),
         })
     }
+}
+
+/// Bytes from which on a thread is worth its start.
+const BESIDE_BYTES_MIN: usize = 256 << 10;
+
+/// Both works on so many bytes, at once if that is worth it and another thread can be had.
+fn beside<A: Send, B>(bytes: usize, one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
+    if bytes < BESIDE_BYTES_MIN {
+        return (one(), other());
+    }
+    let one = &one;
+    thread::scope(|scope| {
+        let started = thread::Builder::new().spawn_scoped(scope, one).ok();
+        let other = other();
+        let done = started.and_then(|started| started.join().ok());
+        (done.unwrap_or_else(one), other)
+    })
 }
