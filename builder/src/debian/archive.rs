@@ -4,7 +4,7 @@ use super::{
     Freshness, Pocket, SignedRelease,
     index::{Index, LIST_BYTES_MAX, compact},
     mirror::{Base, Mirrors},
-    openpgp::{Judge, Keyring},
+    openpgp::{Judge, Keyring, Signed},
     release::{IndexFile, RELEASE_BYTES_MAX, Release},
 };
 use crate::{
@@ -211,29 +211,41 @@ impl Opener<'_> {
     fn verified(&self, pocket: Pocket, dist: &str, base: &Base) -> Result<VerifiedPocket> {
         let floor = Floor::of(self.ctx, base, dist);
         let known = floor.load()?;
-        let bytes = if base.is_reachable(self.ctx) {
+        let mut bytes = if base.is_reachable(self.ctx) {
             let path = format!("dists/{dist}/InRelease");
             base.document(self.ctx, &path, RELEASE_BYTES_MAX, self.step)?
         } else {
             self.cached(known.as_ref())?
         };
-        let judge = Judge { now: self.now, freshness: self.options.freshness };
-        let signed = self.keyring.verify(&bytes, judge)?;
-        let release = Release::parse(&signed.text)?;
-        release.check(dist, judge)?;
-        let sha256 = Digest::of(&bytes);
-        let rolled_back = known.is_some_and(|known| release.date() < known.date);
-        if rolled_back && self.options.freshness == Freshness::Enforced {
-            let text = format!("{dist} is older than what this mirror has served before");
-            return Err(Error::new(Kind::Stale, text)
-                .hint("the mirror may be behind or turned back: try another one"));
+        let (mut signed, mut release) = self.judged(dist, &bytes)?;
+        let ahead = known.filter(|known| release.date() < known.date);
+        if let (Some(known), Freshness::Enforced) = (&ahead, self.options.freshness) {
+            let older = format!("{dist} is older than what this mirror has served before");
+            bytes = self.cached(Some(known)).map_err(|error| {
+                Error::new(Kind::Stale, older.clone())
+                    .because(error)
+                    .hint("the mirror may be behind or turned back: try another one")
+            })?;
+            // Mirrors behind one name are not all renewed at the same moment.
+            self.ctx.report.warn(format!("{older}: the newer list that is kept is used"));
+            (signed, release) = self.judged(dist, &bytes)?;
         }
+        let sha256 = Digest::of(&bytes);
         self.ctx.cache.insert(&mut &bytes[..], RELEASE_BYTES_MAX)?;
         let date = release.date();
-        if !rolled_back {
+        if ahead.is_none() {
             floor.store(self.ctx, &Known { date, sha256 })?;
         }
         Ok(VerifiedPocket { signed: SignedRelease { pocket, dist: dist.to_owned(), date, sha256 }, release })
+    }
+
+    /// What is signed, and what it says.
+    fn judged(&self, dist: &str, bytes: &[u8]) -> Result<(Signed, Release)> {
+        let judge = Judge { now: self.now, freshness: self.options.freshness };
+        let signed = self.keyring.verify(bytes, judge)?;
+        let release = Release::parse(&signed.text)?;
+        release.check(dist, judge)?;
+        Ok((signed, release))
     }
 
     fn cached(&self, known: Option<&Known>) -> Result<Vec<u8>> {
@@ -247,7 +259,7 @@ impl Opener<'_> {
     }
 }
 
-/// The newest InRelease seen of a mirror's suite: an older one is a rollback.
+/// The newest InRelease seen of a mirror's suite: an older one is a rollback, and is not used.
 struct Floor(Option<PathBuf>);
 
 struct Known {

@@ -120,19 +120,28 @@ fn a_release_of_another_suite_is_refused() {
 }
 
 #[test]
-fn an_older_release_than_seen_before_is_refused_unless_dates_are_ignored() {
+fn an_older_release_than_seen_before_gives_way_to_the_one_that_is_kept() {
     let setting = Setting::new();
     setting.serve(usual().sign(&setting.key, MADE + DAY));
-    setting.open().unwrap();
+    let newer: Vec<SignedRelease> = setting.open().unwrap().releases().cloned().collect();
     setting.serve(usual().sign(&setting.key, MADE));
+    let archive = setting.open().unwrap();
+    assert!(archive.releases().eq(&newer));
+    archive.index(&setting.ctx, "amd64").unwrap();
+    // The mirror's own is taken where dates are ignored, and that is not remembered.
+    let mut options = setting.options();
+    options.freshness = Freshness::Ignored;
+    assert!(
+        Archive::open(&setting.ctx, &options).unwrap().releases().all(|older| older.date < newer[0].date)
+    );
+    assert!(setting.open().unwrap().releases().eq(&newer));
+    // Nothing is there to use instead.
+    for SignedRelease { sha256, .. } in &newer {
+        std::fs::remove_file(setting.ctx.cache.object(sha256).unwrap()).unwrap();
+    }
     let error = setting.open().unwrap_err();
     assert_eq!(error.kind(), Kind::Stale);
     assert!(error.render().contains("older than what this mirror has served before"));
-    let mut options = setting.options();
-    options.freshness = Freshness::Ignored;
-    Archive::open(&setting.ctx, &options).unwrap();
-    let error = setting.open().expect_err("what was ignored once is not forgotten");
-    assert_eq!(error.kind(), Kind::Stale);
 }
 
 #[test]
