@@ -27,8 +27,8 @@ mod tools;
 
 pub use report::Summary;
 
-use anyhow::Result;
-use std::path::PathBuf;
+use anyhow::{Context as _, Result};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 /// Measure how large updates are: ours, and what general tools make of the same releases.
 #[derive(clap::Args, Clone, Debug)]
@@ -45,6 +45,9 @@ pub struct Options {
     /// Leave our own deltas out
     #[arg(long)]
     pub without_ours: bool,
+    /// Measure nothing: show what `--json` told before, in files of one object a line; may be repeated
+    #[arg(long = "from", value_name = "FILE", conflicts_with_all = ["pairs", "without_ours"])]
+    pub from: Vec<PathBuf>,
     /// Say which pairs there are, and measure none
     #[arg(long)]
     pub list: bool,
@@ -62,6 +65,9 @@ pub fn kernel_with_all_modules(y: u32) -> Result<String> {
 
 /// Measures the pairs, one after the other; `tell` gets the object of each as soon as it is known.
 pub fn run(options: &Options, mut tell: impl FnMut(&serde_json::Value) -> Result<()>) -> Result<Summary> {
+    if !options.from.is_empty() {
+        return told(&options.from);
+    }
     let ctx = crate::context()?;
     let pairs = plan::chosen(&options.pairs)?;
     let program = (!options.without_ours).then(|| ours::Program::build(&ctx)).transpose()?;
@@ -77,6 +83,22 @@ pub fn run(options: &Options, mut tell: impl FnMut(&serde_json::Value) -> Result
         rows.push(row);
     }
     Ok(Summary::new(rows))
+}
+
+/// What was measured before, in the order of the pairs; of one that was measured again the last counts.
+fn told(files: &[PathBuf]) -> Result<Summary> {
+    let (pairs, mut rows) = (plan::pairs(), BTreeMap::new());
+    for path in files {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        for (number, line) in (1..).zip(text.lines()) {
+            let row = serde_json::from_str(line)
+                .map_err(anyhow::Error::from)
+                .and_then(|object| report::Row::told(&pairs, &object));
+            let row = row.with_context(|| format!("cannot read line {number} of {}", path.display()))?;
+            rows.insert(pairs.iter().position(|pair| pair.name == row.name), row);
+        }
+    }
+    Ok(Summary::new(rows.into_values().collect()))
 }
 
 /// The names of all pairs, a line each.

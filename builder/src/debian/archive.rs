@@ -4,7 +4,7 @@ use super::{
     Freshness, Pocket, SignedRelease,
     index::{Index, LIST_BYTES_MAX, compact},
     mirror::{Base, Mirrors},
-    openpgp::{Judge, Keyring, Signed},
+    openpgp::{Judge, Keyring},
     release::{IndexFile, RELEASE_BYTES_MAX, Release},
 };
 use crate::{
@@ -217,7 +217,7 @@ impl Opener<'_> {
         } else {
             self.cached(known.as_ref())?
         };
-        let (mut signed, mut release) = self.judged(dist, &bytes)?;
+        let mut release = self.judged(dist, &bytes)?;
         let ahead = known.filter(|known| release.date() < known.date);
         if let (Some(known), Freshness::Enforced) = (&ahead, self.options.freshness) {
             let older = format!("{dist} is older than what this mirror has served before");
@@ -228,7 +228,7 @@ impl Opener<'_> {
             })?;
             // Mirrors behind one name are not all renewed at the same moment.
             self.ctx.report.warn(format!("{older}: the newer list that is kept is used"));
-            (signed, release) = self.judged(dist, &bytes)?;
+            release = self.judged(dist, &bytes)?;
         }
         let sha256 = Digest::of(&bytes);
         self.ctx.cache.insert(&mut &bytes[..], RELEASE_BYTES_MAX)?;
@@ -239,13 +239,13 @@ impl Opener<'_> {
         Ok(VerifiedPocket { signed: SignedRelease { pocket, dist: dist.to_owned(), date, sha256 }, release })
     }
 
-    /// What is signed, and what it says.
-    fn judged(&self, dist: &str, bytes: &[u8]) -> Result<(Signed, Release)> {
+    /// What it says, signed and in time.
+    fn judged(&self, dist: &str, bytes: &[u8]) -> Result<Release> {
         let judge = Judge { now: self.now, freshness: self.options.freshness };
         let signed = self.keyring.verify(bytes, judge)?;
         let release = Release::parse(&signed.text)?;
         release.check(dist, judge)?;
-        Ok((signed, release))
+        Ok(release)
     }
 
     fn cached(&self, known: Option<&Known>) -> Result<Vec<u8>> {

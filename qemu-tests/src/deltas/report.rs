@@ -1,12 +1,13 @@
 //! What was measured: a table, objects, a picture.
 
 use super::{
-    goal::{Goal, Reached, hundredths},
+    goal::{Goal, Reached, Sizes, hundredths},
     measure::Figures,
+    ours::Ours,
     plan::Pair,
     plot,
 };
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 /// A pair and what came of it.
@@ -27,6 +28,18 @@ impl Row {
     pub(super) fn new(pair: &Pair, outcome: Result<Figures>) -> Self {
         let figures = outcome.map_err(|error| format!("{error:#}"));
         Self { name: pair.name.clone(), goal: pair.goal, figures }
+    }
+
+    /// What [`json`](Self::json) told of one of these pairs.
+    pub(super) fn told(pairs: &[Pair], object: &Value) -> Result<Self> {
+        let name = object["pair"].as_str().context("it names no pair")?;
+        let pair = pairs.iter().find(|pair| pair.name == name);
+        let goal = pair.with_context(|| format!("there is no pair {name:?}"))?.goal;
+        let figures = match object["error"].as_str() {
+            Some(why) => Err(why.to_owned()),
+            None => Ok(figures(object).with_context(|| format!("figures of {name} are missing"))?),
+        };
+        Ok(Self { name: name.to_owned(), goal, figures })
     }
 
     /// How far our delta came, if there is one.
@@ -84,6 +97,27 @@ impl Row {
         }
         Some(cells)
     }
+}
+
+fn figures(object: &Value) -> Option<Figures> {
+    let number = |name: &str| object[name].as_u64();
+    let ours = |object: &Value| {
+        let number = |name: &str| object[name].as_u64();
+        let (bytes, full) = (number("bytes")?, number("full_bytes")?);
+        Some(Ours { bytes, full, ms: number("ms")?, peak: number("peak_bytes")? })
+    };
+    Some(Figures {
+        sizes: Sizes {
+            full: number("full")?,
+            xdelta3: number("xdelta3")?,
+            zstd: number("zstd")?,
+            casync: number("casync")?,
+            by_hand: number("b2")?,
+            file: number("bsdiff_of_file"),
+        },
+        changed: usize::try_from(number("changed_files")?).ok()?,
+        ours: if object["ours"].is_null() { None } else { Some(ours(&object["ours"])?) },
+    })
 }
 
 /// All pairs that were measured.

@@ -136,6 +136,27 @@ fn an_object_has_the_figures_and_the_verdict() {
 }
 
 #[test]
+fn what_was_told_is_shown_again_as_it_was() {
+    let pairs = plan::pairs();
+    let file = Sizes { file: Some(70_000), ..SIZES };
+    let figures = Figures { sizes: file, ..row("version", Some(1900)).figures.unwrap() };
+    let rows = [
+        Row { figures: Ok(figures), ..row("version", None) },
+        row("kernel-116-117", None),
+        Row { figures: Err("no kernel".to_owned()), ..row("static", None) },
+    ];
+    for row in &rows {
+        let again = Row::told(&pairs, &row.json()).unwrap();
+        assert_eq!(format!("{:?}", again.figures), format!("{:?}", row.figures));
+        assert_eq!(again.goal, pairs.iter().find(|pair| pair.name == row.name).unwrap().goal);
+    }
+    let told = |object: serde_json::Value| format!("{:#}", Row::told(&pairs, &object).unwrap_err());
+    assert_eq!(told(serde_json::json!({ "full": 1 })), "it names no pair");
+    assert_eq!(told(serde_json::json!({ "pair": "none" })), "there is no pair \"none\"");
+    assert_eq!(told(serde_json::json!({ "pair": "version" })), "figures of version are missing");
+}
+
+#[test]
 fn the_picture_has_a_bar_for_every_size() {
     let svg = Summary::new(vec![row("a", None), row("b", Some(1))]).picture();
     // The ground, the legend, and three and four bars.
