@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{digest::Digest, image::uki::Uki};
 use coracle_format::bundle::Part;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    cell::LazyCell,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
 
 /// Bytes that a sketch takes together.
 const WINDOW: usize = 16;
@@ -41,7 +44,8 @@ pub(super) fn pair(
     let names = Names::of(&old.all);
     let rename = Rename::between(old_release, new_release);
     let contents = Contents::of(old_release, old);
-    let sketches = Sketches::of(old_release, old);
+    // Only if a file has changed.
+    let sketches = LazyCell::new(|| Sketches::of(old_release, old));
     let find = |piece: &Piece| {
         let alone = |piece| Base { piece, beside: None };
         let bytes = piece.bytes(new_release);

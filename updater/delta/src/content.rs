@@ -4,7 +4,7 @@ use crate::{
     coder::Coder,
     lines::Lines,
     logistic::Logistic,
-    model::{Mixer, Slot},
+    model::{Mixer, Slot, spread},
 };
 
 /// Opinions on a byte that was not predicted, or wrongly.
@@ -69,11 +69,6 @@ pub(crate) struct Content {
     behind_mixer: Mixer<CONTEXTS>,
     /// By how much the last two bytes differed from their predictions, in each place.
     errors: Vec<[u8; 2]>,
-}
-
-/// Spreads a context over a table.
-fn spread(context: u64, bits: u32) -> usize {
-    index(context.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - bits))
 }
 
 fn index(number: u64) -> usize {

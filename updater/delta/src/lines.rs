@@ -1,6 +1,6 @@
 //! Probabilities of bytes in one kind of context, of which there may be more than there is memory for.
 
-use crate::model::Slot;
+use crate::model::{Slot, hash};
 
 /// Base-2 logarithm of the lines of a table.
 const LINE_BITS: u32 = 14;
@@ -46,7 +46,7 @@ impl Lines {
     /// Looks for a context. Whoever looks for several does so before the first is claimed: the memory is then asked for all
     /// of them at once.
     pub(crate) fn look(&self, context: u64) -> Spot {
-        let hash = context.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = hash(context);
         let at = usize::try_from(hash >> (64 - LINE_BITS)).unwrap_or(0);
         let mark = u16::try_from(hash >> 24 & 0xffff).unwrap_or(0) | 1;
         Spot { at, mark, is_here: self.0[at].mark() == mark, is_there: self.0[at ^ 1].mark() == mark }

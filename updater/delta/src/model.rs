@@ -5,6 +5,16 @@ use crate::{
     logistic::{LOGIT_MAX, Logistic},
 };
 
+/// Mixes the bits of a number: the highest ones depend on all of it.
+pub(crate) fn hash(number: u64) -> u64 {
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Spreads numbers over a table of which that is the base-2 logarithm.
+pub(crate) fn spread(number: u64, bits: u32) -> usize {
+    usize::try_from(hash(number) >> (64 - bits)).unwrap_or(0)
+}
+
 /// The probability of a bit in one context, with how often it was seen. Three bytes: there are millions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {

@@ -2,6 +2,7 @@
 
 use crate::{
     forms::{Field, Form},
+    model::spread,
     moves::Moves,
     orders::{Orders, Reached},
     sections::{Sections, Stretch},
@@ -178,10 +179,6 @@ struct Opinions {
     by_pair: u64,
     /// By the order of the table.
     by_order: Option<u64>,
-}
-
-fn spread(value: u64, bits: u32) -> usize {
-    usize::try_from(value.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - bits)).unwrap_or(0)
 }
 
 impl<'a> References<'a> {

@@ -115,6 +115,11 @@ impl Tree {
         self.missing
     }
 
+    /// Hashes blocks as this tree does: for [`push_digest`](Self::push_digest).
+    pub fn hasher(&self) -> &Hasher {
+        &self.hasher
+    }
+
     /// Takes the next block of data. Blocks beyond the stated number are ignored.
     pub fn push<E>(
         &mut self,

@@ -6,7 +6,7 @@ use crate::engine::Digests;
 use crate::error::{Error, Kind, Result};
 use coracle_format::bundle::{Index, Part};
 use coracle_format::slot::{BLOCK_BYTES, Descriptor, Range};
-use coracle_format::verity::{self, BLOCK, Block, Hasher, Tree};
+use coracle_format::verity::{self, BLOCK, Block, Tree};
 use sha2::{Digest as _, Sha256};
 use std::thread;
 
@@ -90,7 +90,6 @@ impl Layout {
 /// Digests of both parts and the tree over the root, in one pass.
 pub(super) struct Hashing {
     root: Option<Sha256>,
-    hasher: Hasher,
     tree: Tree,
     boot: Sha256,
 }
@@ -103,9 +102,8 @@ impl Hashing {
 
     /// Of the root only by its tree.
     fn by_tree(layout: &Layout) -> Self {
-        let salt = &layout.descriptor.salt;
-        let (hasher, tree) = (Hasher::new(salt), Tree::new(layout.blocks, salt));
-        Self { root: None, hasher, tree, boot: Sha256::new() }
+        let tree = Tree::new(layout.blocks, &layout.descriptor.salt);
+        Self { root: None, tree, boot: Sha256::new() }
     }
 
     /// Takes the next bytes of a part; whole blocks, but for the end of the boot artefact. Many blocks are hashed by two
@@ -118,7 +116,7 @@ impl Hashing {
     ) -> Result<()> {
         match part {
             Part::Root => {
-                let (hasher, length) = (&self.hasher, bytes.len());
+                let (hasher, length) = (self.tree.hasher(), bytes.len());
                 let digests = if let Some(root) = &mut self.root {
                     let more = || root.clone().chain_update(bytes);
                     let (more, digests) = beside(length, more, || hasher.blocks(bytes));
