@@ -11,7 +11,7 @@ use crate::{
 };
 use coracle_format::{
     bundle::{Encoding, Frame, Header, Part},
-    delta::{Extent, File, How, Method, Operation, UNPACKED_BYTES_MAX},
+    delta::{Extent, File, How, Method, Operation, Side, UNPACKED_BYTES_MAX},
 };
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -39,7 +39,8 @@ pub fn apply(ctx: &Context, delta: &Path, old: &Path, out: &Path) -> Result<Vec<
     }
     let step = ctx.report.step("apply delta");
     let total = opened.index.root.bytes.saturating_add(opened.index.boot.bytes);
-    let (mut parts, mut stored, mut done) = ([Vec::new(), Vec::new()], Vec::new(), 0_u64);
+    let mut known = Known { old: &old, made: [Vec::new(), Vec::new()] };
+    let (mut stored, mut done) = (Vec::new(), 0_u64);
     for (at, operation) in opened.table.placed() {
         ctx.check()?;
         // The table has been checked: there are so many.
@@ -48,19 +49,19 @@ pub fn apply(ctx: &Context, delta: &Path, old: &Path, out: &Path) -> Result<Vec<
             Error::new(Kind::Digest, format!("cannot apply {}: {why}", delta.display()))
                 .hint("make it again, or take the bundle of the release")
         };
-        let plain = make(&old, operation, &opened.stream((at, operation))?, frames).map_err(wrong)?;
+        let plain = known.make(operation, &opened.stream((at, operation))?, frames).map_err(wrong)?;
         check(&plain, frames).map_err(wrong)?;
         if !opened.metadata.is_empty() {
             pack_again(&plain, frames, &mut stored)?;
         }
-        let [root, boot] = &mut parts;
+        let [root, boot] = &mut known.made;
         let part = if frames.first().is_some_and(|frame| frame.part == Part::Root) { root } else { boot };
         part.extend_from_slice(&plain);
         done = done.saturating_add(u64::try_from(plain.len()).unwrap_or(u64::MAX));
         step.progress(done, total, Unit::Bytes);
     }
     step.done(format!("{} operations", opened.table.operations().len()));
-    write(&opened, (&parts, &stored), out)
+    write(&opened, (&known.made, &stored), out)
 }
 
 fn write(opened: &Opened, (parts, stored): (&[Vec<u8>; 2], &[u8]), out: &Path) -> Result<Vec<PathBuf>> {
@@ -92,34 +93,93 @@ fn write(opened: &Opened, (parts, stored): (&[Vec<u8>; 2], &[u8]), out: &Path) -
     Ok(written)
 }
 
-/// The bytes of an operation's frames.
-fn make(old: &Release, operation: &Operation, stream: &[u8], frames: &[Frame]) -> Result<Vec<u8>, String> {
-    let sources: Vec<Extent> = operation.sources().copied().collect();
-    if operation.method != Method::Frames
-        && Sha256::digest(read(old, &sources)?)[..] != operation.source_sha256
-    {
-        return Err("the old release does not hold what it starts from".to_owned());
-    }
-    match &operation.method {
-        Method::Frames => unpack(stream, frames),
-        Method::Copy(extents) => read(old, extents),
-        Method::Files(files) => {
-            if Sha256::digest(stream)[..] != operation.stream_sha256 {
-                return Err("what it carries is damaged".to_owned());
-            }
-            by_difference(old, files, stream)
-        }
-    }
+/// What operations start from.
+struct Known<'a> {
+    old: &'a Release,
+    /// Root and boot artefact of the new release, as far as they are made.
+    made: [Vec<u8>; 2],
 }
 
-fn read(old: &Release, extents: &[Extent]) -> Result<Vec<u8>, String> {
-    let mut out = Vec::new();
-    for Extent { part, offset, bytes } in extents {
-        let [at, length] = [*offset, *bytes].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
-        let found = old.part(*part).get(at..at.saturating_add(length));
-        out.extend_from_slice(found.ok_or("the old release ends before what it starts from")?);
+impl Known<'_> {
+    /// The bytes of an operation's frames.
+    fn make(&self, operation: &Operation, stream: &[u8], frames: &[Frame]) -> Result<Vec<u8>, String> {
+        let sources = operation.sources().filter(|extent| extent.side == Side::Old);
+        if operation.method != Method::Frames
+            && Sha256::digest(self.read(sources)?)[..] != operation.source_sha256
+        {
+            return Err("the old release does not hold what it starts from".to_owned());
+        }
+        match &operation.method {
+            Method::Frames => unpack(stream, frames),
+            Method::Copy(extents) => self.read(extents),
+            Method::Files(files) => {
+                if Sha256::digest(stream)[..] != operation.stream_sha256 {
+                    return Err("what it carries is damaged".to_owned());
+                }
+                self.by_difference(files, stream)
+            }
+        }
     }
-    Ok(out)
+
+    fn read<'a>(&self, extents: impl IntoIterator<Item = &'a Extent>) -> Result<Vec<u8>, String> {
+        let [root, boot] = &self.made;
+        let mut out = Vec::new();
+        for Extent { side, part, offset, bytes } in extents {
+            let [at, length] = [*offset, *bytes].map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+            let whole = match (side, part) {
+                (Side::Old, part) => self.old.part(*part),
+                (Side::New, Part::Root) => root,
+                (Side::New, Part::Boot) => boot,
+            };
+            let found = whole.get(at..at.saturating_add(length));
+            out.extend_from_slice(found.ok_or("a release ends before what it starts from")?);
+        }
+        Ok(out)
+    }
+
+    fn by_difference(&self, files: &[File], stream: &[u8]) -> Result<Vec<u8>, String> {
+        let (mut olds, mut news) = (Vec::new(), Vec::new());
+        for file in files {
+            let bytes = self.read(&file.old)?;
+            let unpacks = file.packed().is_some_and(|packed| packed.old_plain > 0);
+            let unpacked = |bytes: &[u8]| {
+                encoder::unpack(bytes, UNPACKED_BYTES_MAX)
+                    .map_err(|why| format!("the old kernel cannot be unpacked: {why}"))
+            };
+            news.push(if file.how == How::Same { bytes.clone() } else { Vec::new() });
+            olds.push(if unpacks { unpacked(&bytes)? } else { bytes });
+        }
+        let mut slices: Vec<&[u8]> = olds.iter().map(Vec::as_slice).collect();
+        let mut sinks: Vec<_> = news
+            .iter_mut()
+            .map(|new: &mut Vec<u8>| {
+                move |bytes: &[u8]| {
+                    new.extend_from_slice(bytes);
+                    Ok(())
+                }
+            })
+            .collect();
+        let each = slices.iter_mut().zip(&mut sinks).zip(files);
+        let mut applied: Vec<_> = each
+            .filter_map(|((old, sink), file)| {
+                file.streamed().map(|bytes| coracle_delta::File { old, bytes, sink })
+            })
+            .collect();
+        coracle_delta::apply(stream, &mut applied).map_err(|why| why.to_string())?;
+        drop(applied);
+        drop(sinks);
+        let mut out = Vec::new();
+        for (file, new) in files.iter().zip(news) {
+            match file.packed() {
+                None => out.extend(new),
+                Some(packed) => {
+                    let packed = encoder::pack(packed.encoder, &new, &mut out);
+                    packed.map_err(|why| format!("the kernel cannot be packed: {why}"))?;
+                }
+            }
+        }
+        Ok(out)
+    }
 }
 
 fn unpack(mut stored: &[u8], frames: &[Frame]) -> Result<Vec<u8>, String> {
@@ -129,50 +189,6 @@ fn unpack(mut stored: &[u8], frames: &[Frame]) -> Result<Vec<u8>, String> {
         let (own, rest) = stored.split_at_checked(length).ok_or("it ends too early")?;
         stored = rest;
         out.extend(pack::decode(frame, own.to_vec()).ok_or("a frame cannot be unpacked")?);
-    }
-    Ok(out)
-}
-
-fn by_difference(old: &Release, files: &[File], stream: &[u8]) -> Result<Vec<u8>, String> {
-    let (mut olds, mut news) = (Vec::new(), Vec::new());
-    for file in files {
-        let bytes = read(old, &file.old)?;
-        let unpacks = file.packed().is_some_and(|packed| packed.old_plain > 0);
-        let unpacked = |bytes: &[u8]| {
-            encoder::unpack(bytes, UNPACKED_BYTES_MAX)
-                .map_err(|why| format!("the old kernel cannot be unpacked: {why}"))
-        };
-        news.push(if file.how == How::Same { bytes.clone() } else { Vec::new() });
-        olds.push(if unpacks { unpacked(&bytes)? } else { bytes });
-    }
-    let mut slices: Vec<&[u8]> = olds.iter().map(Vec::as_slice).collect();
-    let mut sinks: Vec<_> = news
-        .iter_mut()
-        .map(|new: &mut Vec<u8>| {
-            move |bytes: &[u8]| {
-                new.extend_from_slice(bytes);
-                Ok(())
-            }
-        })
-        .collect();
-    let each = slices.iter_mut().zip(&mut sinks).zip(files);
-    let mut applied: Vec<_> = each
-        .filter_map(|((old, sink), file)| {
-            file.streamed().map(|bytes| coracle_delta::File { old, bytes, sink })
-        })
-        .collect();
-    coracle_delta::apply(stream, &mut applied).map_err(|why| why.to_string())?;
-    drop(applied);
-    drop(sinks);
-    let mut out = Vec::new();
-    for (file, new) in files.iter().zip(news) {
-        match file.packed() {
-            None => out.extend(new),
-            Some(packed) => {
-                let packed = encoder::pack(packed.encoder, &new, &mut out);
-                packed.map_err(|why| format!("the kernel cannot be packed: {why}"))?;
-            }
-        }
     }
     Ok(out)
 }

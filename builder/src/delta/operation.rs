@@ -14,7 +14,7 @@ use crate::{
 use coracle_delta::Pair;
 use coracle_format::{
     bundle::Part,
-    delta::{Extent, File, How, Method, Operation, Packed, STREAM_BYTES_MAX, UNPACKED_BYTES_MAX},
+    delta::{Extent, File, How, Method, Operation, Packed, STREAM_BYTES_MAX, Side, UNPACKED_BYTES_MAX},
 };
 use sha2::{Digest as _, Sha256};
 use std::{borrow::Cow, iter, ops::Range};
@@ -167,7 +167,7 @@ fn payload(sides: &Sides<'_>, run: &Run) -> Result<Payload, String> {
 }
 
 /// A piece of either release.
-struct Side<'a> {
+struct Either<'a> {
     piece: &'a Piece,
     bytes: Cow<'a, [u8]>,
 }
@@ -182,7 +182,7 @@ struct Old<'a> {
 /// A tile, the piece that it is of, and the old ones that it is made of.
 struct Job<'a> {
     tile: Tile,
-    new: Side<'a>,
+    new: Either<'a>,
     old: Option<Old<'a>>,
     /// Where the old release has these bytes as they are.
     same: Option<Vec<(Part, Range<usize>)>>,
@@ -192,10 +192,10 @@ impl<'a> Job<'a> {
     fn of(sides: &Sides<'a>, tile: Tile) -> Self {
         let side = |(release, pieces): (&'a Release, &'a Pieces), number: usize| {
             let piece = &pieces.all[number];
-            Side { piece, bytes: piece.bytes(release) }
+            Either { piece, bytes: piece.bytes(release) }
         };
         let old = sides.pairs[tile.piece].map(|Base { piece, beside }| {
-            let Side { piece, mut bytes } = side(sides.old, piece);
+            let Either { piece, mut bytes } = side(sides.old, piece);
             let beside = beside.map(|number| side(sides.old, number));
             if let Some(beside) = &beside {
                 bytes.to_mut().extend_from_slice(&beside.bytes);
@@ -319,7 +319,7 @@ fn push(extents: &mut Vec<Extent>, part: Part, range: Range<usize>) {
         .filter(|last| last.part == part && last.offset.saturating_add(last.bytes) == offset)
     {
         Some(last) => last.bytes = last.bytes.saturating_add(bytes),
-        None => extents.push(Extent { part, offset, bytes }),
+        None => extents.push(Extent { side: Side::Old, part, offset, bytes }),
     }
 }
 

@@ -9,7 +9,8 @@ use coracle_delta::{File, Old};
 use coracle_format::{
     bundle::Part,
     delta::{
-        Encoder, Extent, File as Made, HEADER_BYTES, Header, How, Method, Operation, Packed, Pieces, Table,
+        Encoder, Extent, File as Made, HEADER_BYTES, Header, How, Method, Operation, Packed, Pieces, Side,
+        Table,
     },
 };
 
@@ -33,7 +34,8 @@ pub(super) fn delta(data: &[u8]) {
 }
 
 pub(super) fn delta_seeds() -> Vec<Vec<u8>> {
-    let extent = |part, offset, bytes| Extent { part, offset, bytes };
+    let extent = |part, offset, bytes| Extent { side: Side::Old, part, offset, bytes };
+    let made = Extent { side: Side::New, ..extent(Part::Root, 0, 4096) };
     let operation = |first, frames, method, stream, digests: [[u8; 32]; 2]| Operation {
         first,
         frames,
@@ -45,7 +47,7 @@ pub(super) fn delta_seeds() -> Vec<Vec<u8>> {
     let packed =
         Packed { encoder: Encoder::Zstd157 { level: 22 }, plain: 9000, old_plain: 8000, memory_mib: 800 };
     let files = vec![
-        Made { bytes: 100, old: Vec::new(), how: How::Differs },
+        Made { bytes: 100, old: vec![made], how: How::Differs },
         Made { bytes: 4000, old: vec![extent(Part::Boot, 0, 4001)], how: How::Contents(packed) },
     ];
     let copy = Method::Copy(vec![extent(Part::Root, 4096, 8000), extent(Part::Boot, 7, 192)]);

@@ -12,7 +12,7 @@ mod varint;
 pub use header::{HEADER_BYTES, Header, Pieces};
 pub use table::Table;
 
-use crate::bundle::Part;
+use crate::bundle::{Frame, Index, Part};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -42,15 +42,35 @@ pub const OPERATION_BYTES_MAX: u64 = 256 << 20;
 /// Bytes that one packed file has at most when it is unpacked.
 pub const UNPACKED_BYTES_MAX: u64 = 512 << 20;
 
-/// Some bytes of the release that runs.
+/// One of the two releases of a delta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one that it starts from.
+    Old,
+    /// The one that it leads to.
+    New,
+}
+
+/// Some bytes of a release that are there when they are used: of the old one any, of the new one those that operations
+/// before have made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
+    /// The release that they are of.
+    pub side: Side,
     /// The part that they are in.
     pub part: Part,
     /// Where they begin in it.
     pub offset: u64,
     /// How many there are: at least 1.
     pub bytes: u64,
+}
+
+impl Extent {
+    /// Whether its bytes are there when everything before this frame of the new release is.
+    pub fn is_there(&self, index: &Index, frame: &Frame) -> bool {
+        let made = index.bytes_before(frame, self.part);
+        self.side == Side::Old || self.offset.checked_add(self.bytes).is_some_and(|end| end <= made)
+    }
 }
 
 /// What makes a compressed file again from its contents, bit for bit.
@@ -82,7 +102,7 @@ pub struct Packed {
 pub struct File {
     /// Its bytes in the new release.
     pub bytes: u64,
-    /// The old file: these bytes one behind the other. None: there is no old file.
+    /// The old file: these bytes one behind the other, of either release. None: there is no old file.
     pub old: Vec<Extent>,
     /// What becomes of the old file.
     pub how: How,
@@ -123,7 +143,7 @@ impl File {
 pub enum Method {
     /// They are carried as the bundle stores them, one behind the other.
     Frames,
-    /// They are these bytes of the old release, one behind the other.
+    /// They are these bytes, one behind the other.
     Copy(Vec<Extent>),
     /// They are these files, one behind the other, made by one stream of differences.
     Files(Vec<File>),
@@ -138,7 +158,8 @@ pub struct Operation {
     pub frames: u32,
     /// How.
     pub method: Method,
-    /// SHA-256 of all bytes of the old release that it uses, in the order of files and extents; zeros for frames.
+    /// SHA-256 of all bytes of the old release that it uses, in the order of files and extents; zeros for frames. Bytes of
+    /// the new release have digests in the index.
     pub source_sha256: [u8; 32],
     /// Bytes that it carries: 0 for copies, at most [`STREAM_BYTES_MAX`] for files.
     pub stream: u64,
@@ -155,7 +176,7 @@ impl Operation {
         }
     }
 
-    /// Every extent of the old release that it uses, in order.
+    /// Every extent that it uses, in order: of the old release, and of what operations before have made of the new one.
     pub fn sources(&self) -> impl Iterator<Item = &Extent> {
         let copied: &[Extent] = match &self.method {
             Method::Copy(extents) => extents,

@@ -1,7 +1,7 @@
 //! A delta while it is applied: how far its operations are, and what became of them.
 //!
 //! ```text
-//! old      bytes of the slot that runs, as an operation needs them
+//! old      bytes of both slots, as an operation needs them
 //! make     one operation: checks first, then bytes
 //! pair     two of them at once
 //! output   what it makes, compared with the signed digests frame by frame
@@ -18,6 +18,7 @@ mod pair;
 
 pub(super) use make::{Failure, Hands, Job, Made, Slots, Stand};
 
+use coracle_format::bundle::Index;
 use coracle_format::delta::{Header, Operation, Table};
 
 /// After so many operations that have failed, the bundle is taken instead of the rest.
@@ -66,10 +67,12 @@ impl Delta {
     }
 
     /// The operation behind that one and where its bytes are, if both may run at once.
-    pub(super) fn beside(&self) -> Option<(&Operation, u64)> {
+    pub(super) fn beside(&self, index: &Index) -> Option<(&Operation, u64)> {
         let (own, next) = (self.table.operations().get(self.number)?, self.number + 1);
         let beside = self.table.operations().get(next)?;
-        (pair::is_small(own) && pair::is_small(beside)).then_some((beside, *self.places.get(next)?))
+        let are_small = pair::is_small(own) && pair::is_small(beside);
+        let may = are_small && pair::is_independent(own, beside, index);
+        may.then_some((beside, *self.places.get(next)?))
     }
 
     /// That one has run.

@@ -52,6 +52,11 @@ impl Layout {
         }
     }
 
+    /// Where some bytes of a part are, if the part has them.
+    pub(super) fn place(&self, part: Part, offset: u64, bytes: u64) -> Option<u64> {
+        place(&self.descriptor, (part, offset, bytes))
+    }
+
     /// The block in front of the tree.
     pub(super) fn superblock(&self) -> Box<Block> {
         let salt = &self.descriptor.salt;
@@ -85,6 +90,16 @@ impl Layout {
         let digests = hashing.finish(&mut compare)?;
         Ok(Digests { is_tree_right: same, ..digests })
     }
+}
+
+/// Where some bytes of a part are in a slot that is described so, if the part has them.
+pub(super) fn place(descriptor: &Descriptor, (part, offset, bytes): (Part, u64, u64)) -> Option<u64> {
+    let range = match part {
+        Part::Root => descriptor.root,
+        Part::Boot => descriptor.boot,
+    };
+    let end = offset.checked_add(bytes)?;
+    range.offset.checked_add(offset).filter(|_| end <= range.bytes)
 }
 
 /// Digests of both parts and the tree over the root, in one pass.

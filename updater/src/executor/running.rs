@@ -1,6 +1,6 @@
 //! Which disk and which slot the running system came from, and what is in that slot.
 
-use super::Executor;
+use super::{Executor, layout};
 use crate::error::{Error, Kind, Result};
 use coracle_block::{Access, Devices, Disk, Doing, Partition};
 use coracle_format::bundle::Part;
@@ -56,11 +56,6 @@ impl<'a> Running<'a> {
         Some(Self { disk: &executor.disk, partition, descriptor })
     }
 
-    /// The disk it is on.
-    pub(super) const fn disk(&self) -> &'a Disk {
-        self.disk
-    }
-
     /// Its partition.
     pub(super) const fn partition(&self) -> Partition {
         self.partition
@@ -68,12 +63,7 @@ impl<'a> Running<'a> {
 
     /// Where some bytes of a part are in the partition, if the part has them.
     pub(super) fn place(&self, part: Part, offset: u64, bytes: u64) -> Option<u64> {
-        let range = match part {
-            Part::Root => self.descriptor.root,
-            Part::Boot => self.descriptor.boot,
-        };
-        let end = offset.checked_add(bytes)?;
-        range.offset.checked_add(offset).filter(|_| end <= range.bytes)
+        layout::place(&self.descriptor, (part, offset, bytes))
     }
 
     /// Fills the buffer from an offset of a part; `false` if the part has no such bytes or they cannot be read.

@@ -46,8 +46,8 @@ impl<'a> Spare<'a> {
         &self.partition
     }
 
-    /// The disk it is on.
-    pub(super) fn disk(&self) -> &Disk {
+    /// The disk that both slots are on.
+    pub(super) fn disk(&self) -> &'a Disk {
         &self.executor.disk
     }
 

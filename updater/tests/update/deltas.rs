@@ -4,7 +4,7 @@ use crate::fixture::{DISK_BYTES, Memory, Notes, Payload, SLOT_BYTES, noise, sett
 use crate::making::{Piece, by_files, by_frames, delta, operation, pair as versions, pieces};
 use coracle_block::model::Model;
 use coracle_format::bundle::Part;
-use coracle_format::delta::{Encoder, Extent, File, Header, How, Method, Packed};
+use coracle_format::delta::{Encoder, Extent, File, Header, How, Method, Packed, Side};
 use coracle_slots::{Slot, SlotState};
 use coracle_update::engine::Ask;
 use coracle_update::executor::{Executor, Settings, Supply, Tally, Tools};
@@ -12,7 +12,7 @@ use coracle_update::{Error, Kind};
 use proptest::prelude::*;
 use std::path::Path;
 
-fn shipped(payload: &Payload) -> (Model, Executor) {
+pub(crate) fn shipped(payload: &Payload) -> (Model, Executor) {
     let model = Model::new(DISK_BYTES);
     let disk = model.disk().unwrap();
     ship(&disk, SLOT_BYTES, payload);
@@ -22,15 +22,15 @@ fn shipped(payload: &Payload) -> (Model, Executor) {
 
 /// What came of an update.
 #[derive(Debug)]
-struct Done {
-    error: Option<Error>,
-    notes: Vec<String>,
-    tally: Tally,
+pub(crate) struct Done {
+    pub(crate) error: Option<Error>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) tally: Tally,
     /// Bytes taken of the delta, and of the bundle.
-    taken: (u64, u64),
+    pub(crate) taken: (u64, u64),
 }
 
-fn run(executor: &Executor, delta: &[u8], full: Option<Vec<u8>>, settings: &Settings<'_>) -> Done {
+pub(crate) fn run(executor: &Executor, delta: &[u8], full: Option<Vec<u8>>, settings: &Settings<'_>) -> Done {
     let (mut main, mut notes) = (Memory::new(delta.to_vec()), Notes::default());
     let mut beside = full.map(Memory::new);
     let full = beside.as_mut().map(|full| {
@@ -44,13 +44,13 @@ fn run(executor: &Executor, delta: &[u8], full: Option<Vec<u8>>, settings: &Sett
 }
 
 /// Applies it well: the new release is in the spare slot and armed.
-fn apply(executor: &Executor, delta: &[u8], full: Option<Vec<u8>>, new: &Payload) -> Done {
+pub(crate) fn apply(executor: &Executor, delta: &[u8], full: Option<Vec<u8>>, new: &Payload) -> Done {
     let done = run(executor, delta, full, &settings());
     assert_applied(executor, &done, new);
     done
 }
 
-fn assert_applied(executor: &Executor, done: &Done, new: &Payload) {
+pub(crate) fn assert_applied(executor: &Executor, done: &Done, new: &Payload) {
     assert!(done.error.is_none(), "{done:?}");
     assert_eq!(verified(executor.disk(), Slot::B), Some(new.release()), "{done:?}");
     assert_eq!(executor.record().unwrap().state(Slot::B), SlotState::Trial { starts: 0 });
@@ -227,8 +227,13 @@ fn a_delta_that_makes_other_bytes_than_were_signed_is_not_believed() {
 fn sources_outside_of_the_old_release_are_not_read() {
     let (old, new) = pair();
     for extent in [
-        Extent { part: Part::Root, offset: u64::try_from(old.root.len()).unwrap() - 1, bytes: 1 << 16 },
-        Extent { part: Part::Boot, offset: u64::MAX - (1 << 16), bytes: 1 << 16 },
+        Extent {
+            side: Side::Old,
+            part: Part::Root,
+            offset: u64::try_from(old.root.len()).unwrap() - 1,
+            bytes: 1 << 16,
+        },
+        Extent { side: Side::Old, part: Part::Boot, offset: u64::MAX - (1 << 16), bytes: 1 << 16 },
     ] {
         let mut operations = by_frames(&old, &new);
         let (first, _) = &operations[0];
@@ -254,7 +259,7 @@ fn packed() -> (Payload, Payload, Vec<(coracle_format::delta::Operation, Vec<u8>
     new.boot = [&b"head"[..], b"mark", &after, b"TAIL", b"tail"].concat();
     let wide = |length: usize| u64::try_from(length).unwrap();
     let of = |offset: usize, bytes: usize| {
-        vec![Extent { part: Part::Boot, offset: wide(offset), bytes: wide(bytes) }]
+        vec![Extent { side: Side::Old, part: Part::Boot, offset: wide(offset), bytes: wide(bytes) }]
     };
     let packed = Packed {
         encoder: Encoder::Zstd157 { level: 22 },
@@ -381,7 +386,7 @@ proptest! {
     fn any_change_of_any_part_by_any_mixture_of_operations_arrives_also_in_a_damaged_slot(
         seed in any::<u64>(),
         changes in proptest::collection::vec((any::<u32>(), 1_usize..9000, any::<u8>()), 0..6),
-        ways in proptest::collection::vec(0_usize..3, 1..8),
+        ways in proptest::collection::vec(0_usize..4, 1..8),
         damage in proptest::option::of(0_usize..300_000),
     ) {
         let old = Payload { root: noise(seed, 5 << 16), boot: noise(seed ^ 1, 100_000), ..Payload::new("1.0") };
@@ -403,6 +408,7 @@ proptest! {
         let way = |_: Part, number: usize| match ways[number % ways.len()] {
             0 => Piece::File,
             1 => Piece::Copied,
+            2 => Piece::Earlier,
             _ => Piece::Carried,
         };
         let bytes = delta(&old, &new, pieces(&old, &new, way));

@@ -9,6 +9,8 @@ mod channels;
 #[cfg(test)]
 mod deltas;
 #[cfg(test)]
+mod earlier;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod making;

@@ -2,7 +2,7 @@
 
 use crate::fixture::Payload;
 use coracle_format::bundle::Part;
-use coracle_format::delta::{Extent, File, Header, How, Method, Operation, Pieces, Table};
+use coracle_format::delta::{Extent, File, Header, How, Method, Operation, Pieces, Side, Table};
 use sha2::{Digest as _, Sha256};
 
 /// How the frames of one operation are made.
@@ -10,6 +10,8 @@ use sha2::{Digest as _, Sha256};
 pub(crate) enum Piece {
     /// By differences to the same place of the old release.
     File,
+    /// By differences to as many bytes of the new release that stand before it; carried where none do.
+    Earlier,
     /// From any place of the old release that has the same bytes; carried where none has.
     Copied,
     /// Carried.
@@ -54,14 +56,32 @@ pub(crate) fn pieces(old: &Payload, new: &Payload, way: impl Fn(Part, usize) -> 
         let wanted = &after[from..from + length];
         let first = u32::try_from(number).unwrap();
         let extent = |offset: usize, bytes: usize| Extent {
+            side: Side::Old,
             part: frame.part,
             offset: wide(offset),
             bytes: wide(bytes),
         };
         let way = way(frame.part, number);
+        let earlier = if from > 0 {
+            (from >= length).then(|| Extent { side: Side::New, ..extent(from - length, length) })
+        } else {
+            (frame.part == Part::Boot && new.root.len() >= length).then(|| Extent {
+                side: Side::New,
+                part: Part::Root,
+                ..extent(0, length)
+            })
+        };
         let found =
             before.windows(length).step_by(512).position(|window| window == wanted).map(|at| at * 512);
         out.push(match (way, found) {
+            (Piece::Earlier, _) if earlier.is_some() => {
+                let extent = earlier.unwrap();
+                let at = usize::try_from(extent.offset).unwrap();
+                let source = &part(new, extent.part)[at..at + length];
+                let stream = coracle_delta::make(&[pair(source, wanted)]).unwrap();
+                let files = vec![File { bytes: wide(length), old: vec![extent], how: How::Differs }];
+                (operation(first, 1, Method::Files(files), &[], &stream), stream)
+            }
             (Piece::File, _) => {
                 let source = before.get(from..(from + length).min(before.len())).unwrap_or_default();
                 let old = if source.is_empty() { Vec::new() } else { vec![extent(from, source.len())] };
@@ -72,7 +92,7 @@ pub(crate) fn pieces(old: &Payload, new: &Payload, way: impl Fn(Part, usize) -> 
             (Piece::Copied, Some(found)) => {
                 (operation(first, 1, Method::Copy(vec![extent(found, length)]), wanted, &[]), Vec::new())
             }
-            (Piece::Carried | Piece::Copied, _) => {
+            (Piece::Carried | Piece::Copied | Piece::Earlier, _) => {
                 let at = usize::try_from(at).unwrap();
                 let stream = stored[at..at + usize::try_from(frame.stored).unwrap()].to_vec();
                 (operation(first, 1, Method::Frames, &[], &stream), stream)
@@ -93,7 +113,12 @@ pub(crate) fn by_files(old: &Payload, new: &Payload) -> Operations {
             let stream = coracle_delta::make(&[pair(source, wanted)]).unwrap();
             // In two pieces, one behind the other.
             let half = source.len() / 2 + 1;
-            let extent = |offset, bytes| Extent { part: which, offset: wide(offset), bytes: wide(bytes) };
+            let extent = |offset, bytes| Extent {
+                side: Side::Old,
+                part: which,
+                offset: wide(offset),
+                bytes: wide(bytes),
+            };
             let old = vec![extent(0, half), extent(half, source.len() - half)];
             let files = vec![File { bytes: wide(wanted.len()), old, how: How::Differs }];
             first += count;
@@ -121,9 +146,20 @@ pub(crate) fn by_frames(_old: &Payload, new: &Payload) -> Operations {
 
 /// The delta of these operations, signed with the key that the machine trusts.
 pub(crate) fn delta(old: &Payload, new: &Payload, operations: Operations) -> Vec<u8> {
+    delta_with(old, new, operations, |_| {})
+}
+
+/// The same with a table that was changed afterwards.
+pub(crate) fn delta_with(
+    old: &Payload,
+    new: &Payload,
+    operations: Operations,
+    change: impl FnOnce(&mut [u8]),
+) -> Vec<u8> {
     let (operations, streams): (Vec<_>, Vec<_>) = operations.into_iter().unzip();
     let index = new.index().0;
-    let table = Table::new(operations, &index).unwrap().encode();
+    let mut table = Table::new(operations, &index).unwrap().encode();
+    change(&mut table);
     let table = zstd::bulk::compress(&table, 3).unwrap();
     let (index, metadata) = (index.encode().unwrap(), new.metadata(&index.encode().unwrap(), 2));
     let pieces = Pieces { metadata: &metadata, index: &index, table: &table };

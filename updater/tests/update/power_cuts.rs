@@ -1,7 +1,7 @@
 //! Power cuts at every write and sync of an update, on a model of a disk with a volatile cache.
 
 use crate::fixture::{DISK_BYTES, Memory, Notes, Payload, SLOT_BYTES, apply, settings, ship, verified};
-use crate::making::{by_files, delta};
+use crate::making::{Piece, by_files, delta, pieces};
 use coracle_block::meta::{self, Others};
 use coracle_block::model::{Cut, Model};
 use coracle_slots::{Reason, Slot, SlotState};
@@ -104,26 +104,45 @@ fn after_a_power_cut_in_the_second_update_the_slots_change_roles_as_well() {
     assert!(cuts >= 800, "{cuts}");
 }
 
+/// Leaves notes of an update to this release, of which so many frames are said to be in the slot.
+pub(crate) fn claim(notes: &Path, new: &Payload, frames: u32) {
+    let index = Sha256::digest(new.index().0.encode().unwrap());
+    let text = [&b"CORAPROG"[..], &index, &frames.to_le_bytes()].concat();
+    coracle_block::replace_file(notes, &text, 0o600).unwrap();
+}
+
 #[test]
 fn after_a_power_cut_anywhere_in_an_update_by_delta_a_whole_slot_boots_and_the_delta_goes_on() {
     let (old, mut new) = (small("1.0"), small("2.0"));
     new.root = old.root.clone();
     new.root[5000..5100].fill(1);
     let bytes = delta(&old, &new, by_files(&old, &new));
+    cut_everywhere((&old, &new), &bytes);
+}
+
+#[test]
+fn after_a_power_cut_a_delta_that_starts_from_what_it_has_made_goes_on_as_well() {
+    let (old, mut new) = (small("1.0"), small("2.0"));
+    new.root[61_000..61_100].fill(1);
+    new.boot = new.root[..30_000].to_vec();
+    new.boot[7] ^= 1;
+    let bytes = delta(&old, &new, pieces(&old, &new, |_, _| Piece::Earlier));
+    cut_everywhere((&old, &new), &bytes);
+}
+
+fn cut_everywhere((old, new): (&Payload, &Payload), bytes: &[u8]) {
     let directory = tempfile::tempdir().unwrap();
     let notes = directory.path().join("progress");
-    let (model, executor) = settled(&old);
-    apply(&executor, bytes.clone()).unwrap();
+    let (model, executor) = settled(old);
+    apply(&executor, bytes.to_vec()).unwrap();
     let (allowed, next) = ([old.clone(), new.clone()], small("3.0").bundle());
     let (mut cuts, mut again) = (0, 0);
     for cut in model.cuts(60, 4) {
         // The same delta again where the old release runs, by notes that say too much; else the next bundle.
         let record = Executor::on(cut.model.disk().unwrap(), Slot::A).unwrap().record().unwrap();
         let is_old = record.choose(&[]).slot == Slot::A;
-        let index = Sha256::digest(new.index().0.encode().unwrap());
-        let text = [&b"CORAPROG"[..], &index, &9_u32.to_le_bytes()].concat();
-        coracle_block::replace_file(&notes, &text, 0o600).unwrap();
-        assert_good(&cut, &allowed, if is_old { &bytes } else { &next }, Some(&notes));
+        claim(&notes, new, 9);
+        assert_good(&cut, &allowed, if is_old { bytes } else { &next }, Some(&notes));
         cuts += 1;
         again += usize::from(is_old);
     }

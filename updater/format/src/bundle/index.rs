@@ -9,6 +9,7 @@ use crate::{
     version::Version,
 };
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 const MAGIC: [u8; 8] = *b"CORAINDX";
 /// Bytes of the index before its frames.
@@ -58,6 +59,15 @@ impl Index {
         let first = usize::try_from(first).ok()?;
         let end = first.checked_add(usize::try_from(count).ok()?)?;
         self.frames.get(first..end)
+    }
+
+    /// How many bytes of a part stand in the frames before this one: the first ones, without a gap.
+    pub fn bytes_before(&self, frame: &Frame, part: Part) -> u64 {
+        match part.cmp(&frame.part) {
+            Ordering::Less => self.whole(part).bytes,
+            Ordering::Equal => frame.offset,
+            Ordering::Greater => 0,
+        }
     }
 
     /// Bytes of all stored frames.

@@ -2,8 +2,8 @@
 
 use super::{
     EXTENTS_MAX, Encoder, Extent, FILES_MAX, File, How, Method, NotADelta, OPERATION_BYTES_MAX,
-    OPERATIONS_MAX, Operation, Packed, STREAM_BYTES_MAX, TABLE_BYTES_MAX, TABLE_EXTENTS_MAX, TABLE_FILES_MAX,
-    UNPACKED_BYTES_MAX,
+    OPERATIONS_MAX, Operation, Packed, STREAM_BYTES_MAX, Side, TABLE_BYTES_MAX, TABLE_EXTENTS_MAX,
+    TABLE_FILES_MAX, UNPACKED_BYTES_MAX,
     varint::{Reader, put},
 };
 use crate::bundle::{Frame, Index, Part};
@@ -125,7 +125,8 @@ impl Table {
             let frames = index.run(operation.first, operation.frames);
             let begins = usize::try_from(operation.first) == Ok(at);
             let frames = frames.filter(|_| begins).ok_or(NotADelta::Coverage)?;
-            if !is_sound(operation, frames) {
+            let are_there = |first| operation.sources().all(|extent| extent.is_there(index, first));
+            if !is_sound(operation, frames) || !frames.first().is_some_and(are_there) {
                 return Err(NotADelta::Operation(number));
             }
             streams = streams.checked_add(operation.stream).ok_or(NotADelta::Limit)?;
@@ -142,9 +143,11 @@ fn wide(length: usize) -> u64 {
 fn put_extents(out: &mut Vec<u8>, extents: &[Extent]) {
     put(out, wide(extents.len()));
     for extent in extents {
-        out.push(match extent.part {
-            Part::Root => 1,
-            Part::Boot => 2,
+        out.push(match (extent.side, extent.part) {
+            (Side::Old, Part::Root) => 1,
+            (Side::Old, Part::Boot) => 2,
+            (Side::New, Part::Root) => 3,
+            (Side::New, Part::Boot) => 4,
         });
         put(out, extent.offset);
         put(out, extent.bytes);
@@ -212,12 +215,14 @@ fn extents(
     let count = reader.count(EXTENTS_MAX)?;
     Left::take(&mut left.extents, count)?;
     let extent = |_| {
-        let part = match reader.byte()? {
-            1 => Part::Root,
-            2 => Part::Boot,
+        let (side, part) = match reader.byte()? {
+            1 => (Side::Old, Part::Root),
+            2 => (Side::Old, Part::Boot),
+            3 => (Side::New, Part::Root),
+            4 => (Side::New, Part::Boot),
             _ => return Err(malformed),
         };
-        Ok(Extent { part, offset: reader.number()?, bytes: reader.number()? })
+        Ok(Extent { side, part, offset: reader.number()?, bytes: reader.number()? })
     };
     (0..count).map(extent).collect()
 }

@@ -11,7 +11,7 @@ use crate::executor::running::Running;
 use crate::executor::update::Tools;
 use crate::pace::Pace;
 use coracle_format::bundle::Frame;
-use coracle_format::delta::{Extent, File, How, Method, Operation};
+use coracle_format::delta::{File, How, Method, Operation, Side};
 use coracle_format::slot::BLOCK_BYTES;
 use ruzstd::decoding::StreamingDecoder;
 use sha2::{Digest as _, Sha256};
@@ -62,9 +62,9 @@ pub(in crate::executor) struct Made {
 /// Both slots.
 #[derive(Clone, Copy)]
 pub(in crate::executor) struct Slots<'a> {
-    /// Where an operation reads.
+    /// Where an operation reads the old release.
     pub(in crate::executor) running: Running<'a>,
-    /// Where it writes.
+    /// Where it writes, and reads what is there of the new one.
     pub(in crate::executor) spare: &'a Spare<'a>,
     /// What goes where.
     pub(in crate::executor) layout: &'a Layout,
@@ -93,7 +93,8 @@ pub(in crate::executor) struct Job<'a> {
 
 impl Hands<'_> {
     /// Whether the machine has the memory and the old bytes that it needs. What is only copied is not looked at twice: its
-    /// bytes are those of the frames, which have digests of their own.
+    /// bytes are those of the frames, which have digests of their own. Neither is what is of the new release: it was compared
+    /// when it was written.
     pub(in crate::executor) fn check(&self, operation: &Operation) -> Result<(), Failure> {
         if matches!(operation.method, Method::Copy(_)) {
             return Ok(());
@@ -101,8 +102,8 @@ impl Hands<'_> {
         check_machine(operation, self.tools)?;
         let window = RefCell::new(Window::default());
         let mut digest = Sha256::new();
-        let sources: Vec<Extent> = operation.sources().copied().collect();
-        let old = OldFile::of(&self.slots.running, &sources, (&window, 0)).ok_or_else(other_bytes)?;
+        let sources = operation.sources().filter(|extent| extent.side == Side::Old);
+        let old = OldFile::of(&self.slots, sources, (&window, 0)).ok_or_else(other_bytes)?;
         old.hash(&mut digest)
             .map_err(|error| Failure::Wrong(format!("the slot that runs cannot be read: {error}")))?;
         if digest.finalize()[..] == operation.source_sha256 { Ok(()) } else { Err(other_bytes()) }
@@ -118,7 +119,7 @@ impl Hands<'_> {
             // They are read one by one, and nothing is made of them.
             Method::Frames => None,
             Method::Copy(extents) => {
-                let old = OldFile::of(&slots.running, extents, (&window, 0)).ok_or_else(other_bytes)?;
+                let old = OldFile::of(&slots, extents, (&window, 0)).ok_or_else(other_bytes)?;
                 old.each_chunk(&mut |chunk| output.take(chunk)).err().map(|error| error.to_string())
             }
             Method::Files(files) => {
@@ -152,7 +153,7 @@ impl<'a> Slots<'a> {
         let mut free = boot.offset.saturating_add(boot.bytes).next_multiple_of(BLOCK_BYTES);
         let mut olds = Vec::with_capacity(files.len());
         for (number, file) in files.iter().enumerate() {
-            let mut old = OldFile::of(&self.running, &file.old, (window, number)).ok_or_else(other_bytes)?;
+            let mut old = OldFile::of(&self, &file.old, (window, number)).ok_or_else(other_bytes)?;
             let unpacked = file.packed().map_or(0, |packed| packed.old_plain);
             if unpacked > 0 {
                 let end = free.saturating_add(unpacked);
@@ -161,8 +162,7 @@ impl<'a> Slots<'a> {
                     return Err(Failure::Wrong(message));
                 }
                 self.unpack(old, free, unpacked)?;
-                let place = (self.spare.disk(), *self.spare.partition());
-                old = OldFile::within(place, (free, unpacked), (window, number));
+                old = OldFile::scratch(&self, (free, unpacked), (window, number));
                 window.borrow_mut().clear();
                 free = end.next_multiple_of(BLOCK_BYTES);
             }

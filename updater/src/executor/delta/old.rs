@@ -1,9 +1,9 @@
-//! An old file: bytes of a partition, in one piece or several.
+//! An old file: bytes of both slots, in one piece or several.
 
-use crate::executor::running::Running;
+use super::make::Slots;
 use coracle_block::{Disk, Partition};
 use coracle_delta::Old;
-use coracle_format::delta::Extent;
+use coracle_format::delta::{Extent, Side};
 use sha2::{Digest as _, Sha256};
 use std::cell::RefCell;
 use std::io;
@@ -36,7 +36,9 @@ impl Window {
 struct Piece {
     /// Where it begins in the file.
     begin: u64,
-    /// Where it begins in the partition.
+    /// The slot that holds that release.
+    side: Side,
+    /// Where it begins in that slot.
     at: u64,
     bytes: u64,
 }
@@ -45,7 +47,8 @@ struct Piece {
 #[derive(Clone, Debug)]
 pub(super) struct OldFile<'a> {
     disk: &'a Disk,
-    partition: Partition,
+    running: Partition,
+    spare: Partition,
     pieces: Vec<Piece>,
     length: u64,
     window: &'a RefCell<Window>,
@@ -53,32 +56,44 @@ pub(super) struct OldFile<'a> {
 }
 
 impl<'a> OldFile<'a> {
-    /// The file of these extents of the slot that runs; `None` if its parts have no such bytes. `number` tells it apart
-    /// from all others that share the window.
-    pub(super) fn of(
-        running: &Running<'a>,
-        extents: &[Extent],
+    /// The file of these extents; `None` if the parts of the slot that runs have no such bytes. `number` tells it apart from
+    /// all others that share the window.
+    ///
+    /// What is of the new release is read as it is in the spare slot, where it was written through the same disk. It is
+    /// there already: see where operations are run. A disk that gives back other bytes makes the operation give frames that
+    /// are not those of the index, as one does that has lost bytes of the old release.
+    pub(super) fn of<'b>(
+        slots: &Slots<'a>,
+        extents: impl IntoIterator<Item = &'b Extent>,
         (window, number): (&'a RefCell<Window>, usize),
     ) -> Option<Self> {
-        let mut length = 0_u64;
-        let mut pieces = Vec::with_capacity(extents.len());
-        for Extent { part, offset, bytes } in extents {
-            let at = running.place(*part, *offset, *bytes)?;
-            pieces.push(Piece { begin: length, at, bytes: *bytes });
+        let extents = extents.into_iter();
+        let (mut length, mut pieces) = (0_u64, Vec::with_capacity(extents.size_hint().0));
+        for Extent { side, part, offset, bytes } in extents {
+            let at = match side {
+                Side::Old => slots.running.place(*part, *offset, *bytes)?,
+                Side::New => slots.layout.place(*part, *offset, *bytes)?,
+            };
+            pieces.push(Piece { begin: length, side: *side, at, bytes: *bytes });
             length = length.checked_add(*bytes)?;
         }
-        let (disk, partition) = (running.disk(), running.partition());
-        Some(Self { disk, partition, pieces, length, window, number })
+        Some(Self { pieces, length, ..Self::empty(slots, (window, number)) })
     }
 
-    /// The bytes from `at` on of a partition.
-    pub(super) fn within(
-        (disk, partition): (&'a Disk, Partition),
+    /// The bytes from `at` on of the spare slot.
+    pub(super) fn scratch(
+        slots: &Slots<'a>,
         (at, bytes): (u64, u64),
         (window, number): (&'a RefCell<Window>, usize),
     ) -> Self {
-        let pieces = vec![Piece { begin: 0, at, bytes }];
-        Self { disk, partition, pieces, length: bytes, window, number }
+        let pieces = vec![Piece { begin: 0, side: Side::New, at, bytes }];
+        Self { pieces, length: bytes, ..Self::empty(slots, (window, number)) }
+    }
+
+    fn empty(slots: &Slots<'a>, (window, number): (&'a RefCell<Window>, usize)) -> Self {
+        let (disk, running, spare) =
+            (slots.spare.disk(), slots.running.partition(), *slots.spare.partition());
+        Self { disk, running, spare, pieces: Vec::new(), length: 0, window, number }
     }
 
     /// Adds all bytes to a digest.
@@ -112,8 +127,12 @@ impl<'a> OldFile<'a> {
             let left = usize::try_from(piece.bytes.saturating_sub(inside)).unwrap_or(usize::MAX);
             let length = left.min(buffer.len() - done);
             let to = &mut buffer[done..done + length];
+            let partition = match piece.side {
+                Side::Old => &self.running,
+                Side::New => &self.spare,
+            };
             self.disk
-                .read_within(&self.partition, piece.at.saturating_add(inside), to)
+                .read_within(partition, piece.at.saturating_add(inside), to)
                 .map_err(|error| error.source)?;
             done += length;
             number += 1;

@@ -2,6 +2,7 @@
 
 use super::make::{Failure, Hands, Job, Made};
 use crate::pace::Pace;
+use coracle_format::bundle::{Frame, Index};
 use coracle_format::delta::{File, How, Operation};
 use std::thread;
 
@@ -16,6 +17,12 @@ pub(super) fn is_small(operation: &Operation) -> bool {
     let is_small = |file: &File| matches!(file.how, How::Differs | How::Same) && old(file) <= OLD_BYTES_MAX;
     let files = operation.files();
     operation.stream <= STREAM_BYTES_MAX && !files.is_empty() && files.iter().all(is_small)
+}
+
+/// Whether an operation reads nothing that the one before it makes: what it reads is there before both.
+pub(super) fn is_independent(own: &Operation, beside: &Operation, index: &Index) -> bool {
+    let first = index.run(own.first, 1).and_then(<[Frame]>::first);
+    first.is_some_and(|first| beside.sources().all(|extent| extent.is_there(index, first)))
 }
 
 impl Hands<'_> {
@@ -43,11 +50,12 @@ impl Hands<'_> {
 mod tests {
     use super::*;
     use coracle_delta::limits::APPLY_BYTES;
-    use coracle_format::bundle::{FRAME_BYTES_MAX, Part};
-    use coracle_format::delta::{Extent, Method};
+    use coracle_format::bundle::{Encoding, FRAME_BYTES_MAX, Part, Whole};
+    use coracle_format::delta::{Extent, Method, Side};
+    use coracle_format::slot::{Arch, Text};
 
     fn operation(stream: u64, old: &[u64]) -> Operation {
-        let extent = |bytes: &u64| Extent { part: Part::Root, offset: 0, bytes: *bytes };
+        let extent = |bytes: &u64| Extent { side: Side::Old, part: Part::Root, offset: 0, bytes: *bytes };
         let file = |how| File { bytes: 1, old: old.iter().map(extent).collect(), how };
         let method = Method::Files(vec![file(How::Same), file(How::Differs)]);
         Operation { first: 0, frames: 1, method, source_sha256: [0; 32], stream, stream_sha256: [0; 32] }
@@ -58,6 +66,45 @@ mod tests {
         // Small old files leave some of it for the rest of this program.
         let each = u64::try_from(APPLY_BYTES).unwrap() + STREAM_BYTES_MAX + u64::from(FRAME_BYTES_MAX);
         assert!(2 * each <= 64 << 20, "{each}");
+    }
+
+    #[test]
+    fn what_reads_frames_that_are_not_made_yet_waits_for_them() {
+        let frame = |part, offset| Frame {
+            part,
+            offset,
+            plain: 4096,
+            stored: 4096,
+            encoding: Encoding::Raw,
+            sha256: [5; 32],
+            plain_sha256: [5; 32],
+        };
+        let whole = Whole { bytes: 8192, sha256: [1; 32] };
+        let index = Index {
+            arch: Arch::X86_64,
+            name: Text::new("hello").unwrap(),
+            version: Text::new("1").unwrap(),
+            root: whole,
+            boot: whole,
+            root_hash: [3; 32],
+            salt: [4; 32],
+            frames: Part::ALL.into_iter().flat_map(|part| [frame(part, 0), frame(part, 4096)]).collect(),
+        };
+        let of = |first, side, part, offset| {
+            let old = vec![Extent { side, part, offset, bytes: 4096 }];
+            let method = Method::Files(vec![File { bytes: 4096, old, how: How::Differs }]);
+            Operation { first, method, ..operation(1, &[]) }
+        };
+        let may = |first, side, part, offset| {
+            let own = of(first, Side::Old, Part::Root, 0);
+            is_independent(&own, &of(first + 1, side, part, offset), &index)
+        };
+        assert!(may(0, Side::Old, Part::Root, 4096));
+        assert!(!may(0, Side::New, Part::Root, 0));
+        assert!(!may(1, Side::New, Part::Root, 4096));
+        assert!(may(1, Side::New, Part::Root, 0));
+        assert!(may(2, Side::New, Part::Root, 4096));
+        assert!(!may(2, Side::New, Part::Boot, 0));
     }
 
     #[test]

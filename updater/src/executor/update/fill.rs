@@ -149,6 +149,12 @@ impl Run<'_> {
     }
 
     /// Runs the operation that is under way, and the one behind it if both may run at once.
+    ///
+    /// Operations read what is before them of the new release in the spare slot. It is there: frames go in one by one in the
+    /// order of the index, also when the update is taken up again after an interruption or started over, and none is passed
+    /// before its bytes are at their place and have been compared with their digest, whoever gave them. The operation that is
+    /// under way is one of the next frame, and reads nothing behind its first one (the table has been checked); the one beside
+    /// it reads nothing that this one makes.
     fn make(
         &mut self,
         delta: &mut Delta,
@@ -181,7 +187,7 @@ impl Run<'_> {
         let own = frames(&operation).ok_or_else(out_of_order)?;
         let job = Job { operation: &operation, frames: own, stream: &carried, from };
         let in_pairs = tools.in_pairs && self.settings.write_rate == 0;
-        let Some((beside, at)) = delta.beside().filter(|_| in_pairs) else {
+        let Some((beside, at)) = delta.beside(index).filter(|_| in_pairs) else {
             return Ok(hands.make(&job, pace));
         };
         let carried = self::carried(beside, at, stream)?;

@@ -29,7 +29,11 @@ fn index() -> Index {
 }
 
 fn extent(part: Part, offset: u64, bytes: u64) -> Extent {
-    Extent { part, offset, bytes }
+    Extent { side: Side::Old, part, offset, bytes }
+}
+
+fn made(part: Part, offset: u64, bytes: u64) -> Extent {
+    Extent { side: Side::New, ..extent(part, offset, bytes) }
 }
 
 fn packed() -> Packed {
@@ -61,7 +65,7 @@ fn sample() -> Vec<Operation> {
             2,
             2,
             Method::Files(vec![
-                File { bytes: 96, old: vec![], how: How::Differs },
+                File { bytes: 96, old: vec![made(Part::Root, 0, 12288)], how: How::Differs },
                 File { bytes: 4000, old: vec![extent(Part::Boot, 96, 4001)], how: How::Contents(packed()) },
                 File { bytes: 100, old: vec![extent(Part::Boot, 5000, 100)], how: How::Same },
             ]),
@@ -92,7 +96,7 @@ fn a_table_survives_the_round_trip_and_knows_its_streams() {
     assert_eq!(table.operations()[2].encoder_mib(), 800);
     let sources: u64 =
         table.operations().iter().flat_map(Operation::sources).map(|extent| extent.bytes).sum();
-    assert_eq!(sources, 4000 + 96 + 4001 + 100);
+    assert_eq!(sources, 4000 + 96 + 12288 + 4001 + 100);
 }
 
 #[test]
@@ -105,10 +109,10 @@ fn the_bytes_of_a_table_are_these() {
     assert_eq!(bytes[46..48], [2, 2]);
     assert_eq!(bytes[48..80], [6; 32]);
     assert_eq!(bytes[80..112], [7; 32]);
-    assert_eq!(bytes[112..118], [0xac, 2, 3, 96, 0, 0]);
-    assert_eq!(bytes[118..125], [0xa0, 0x1f, 1, 2, 96, 0xa1, 0x1f]);
-    assert_eq!(bytes[125..137], [1, 22, 0x80, 0x8e, 0xce, 0x1c, 0xc0, 0x89, 0x91, 0x1c, 0xa0, 6]);
-    assert_eq!(bytes[137..], [100, 1, 2, 0x88, 0x27, 100, 2]);
+    assert_eq!(bytes[112..122], [0xac, 2, 3, 96, 1, 3, 0, 0x80, 0x60, 0]);
+    assert_eq!(bytes[122..129], [0xa0, 0x1f, 1, 2, 96, 0xa1, 0x1f]);
+    assert_eq!(bytes[129..141], [1, 22, 0x80, 0x8e, 0xce, 0x1c, 0xc0, 0x89, 0x91, 0x1c, 0xa0, 6]);
+    assert_eq!(bytes[141..], [100, 1, 2, 0x88, 0x27, 100, 2]);
 }
 
 #[test]
@@ -155,6 +159,58 @@ fn what_does_not_make_the_bytes_of_its_frames_is_refused() {
     assert_eq!(pack(|packed| packed.plain = 0), refused(2));
     assert_eq!(pack(|packed| packed.plain = (512 << 20) + 1), refused(2));
     assert_eq!(pack(|packed| packed.old_plain = (512 << 20) + 1), refused(2));
+}
+
+#[test]
+fn bytes_of_the_new_release_that_are_not_made_yet_are_refused() {
+    let refused = |number| Err(NotADelta::Operation(number));
+    let boot = |extent| changed(|operations| files(operations)[0].old = vec![extent]).map(drop);
+    // The second frame of the boot artefact alone, behind the first one that is carried.
+    let second = |extent| {
+        changed(|operations| {
+            let mut last = operations.pop().unwrap();
+            let frames = Operation { method: Method::Frames, stream: 4096, frames: 1, ..last.clone() };
+            operations.push(Operation { source_sha256: [0; 32], stream_sha256: [0; 32], ..frames });
+            (last.first, last.frames) = (3, 1);
+            last.method = Method::Files(vec![File { bytes: 100, old: vec![extent], how: How::Differs }]);
+            operations.push(last);
+        })
+        .map(drop)
+    };
+    let root = |extent| {
+        changed(|operations| operations[0].method = Method::Copy(vec![extent, made(Part::Root, 0, 1)]))
+            .map(drop)
+    };
+    assert_eq!(boot(made(Part::Root, 12287, 1)), Ok(()));
+    assert_eq!(boot(made(Part::Root, 12287, 2)), refused(2));
+    assert_eq!(boot(made(Part::Root, 12288, 1)), refused(2));
+    assert_eq!(boot(made(Part::Root, 1, u64::MAX)), refused(2));
+    assert_eq!(boot(made(Part::Root, u64::MAX, 1)), refused(2));
+    // Its own frames, and one behind.
+    assert_eq!(boot(made(Part::Boot, 0, 1)), refused(2));
+    assert_eq!(boot(made(Part::Boot, 4096, 1)), refused(2));
+    assert_eq!(second(made(Part::Boot, 0, 4096)), Ok(()));
+    assert_eq!(second(made(Part::Boot, 0, 4097)), refused(3));
+    assert_eq!(second(made(Part::Boot, 4096, 1)), refused(3));
+    // A part that comes later, and a copy of what it makes itself.
+    assert_eq!(root(made(Part::Boot, 0, 4095)), refused(0));
+    assert_eq!(root(extent(Part::Root, 0, 4095)), refused(0));
+}
+
+#[test]
+fn a_copy_may_be_of_what_was_made_before() {
+    let mut index = index();
+    index.frames[1] = Frame { offset: 4096, ..index.frames[0] };
+    index.root.bytes = 8192;
+    let copy = |offset| {
+        let mut operations = sample();
+        let method = Method::Copy(vec![made(Part::Root, offset, 4096)]);
+        operations[1] = Operation { first: 1, method, ..operations[0].clone() };
+        files(&mut operations)[0].old.clear();
+        Table::new(operations, &index).map(drop)
+    };
+    assert_eq!(copy(0), Ok(()));
+    assert_eq!(copy(1), Err(NotADelta::Operation(1)));
 }
 
 #[test]
