@@ -1,16 +1,18 @@
 //! Deltas: a release as what differs from an earlier one. See `docs/formats/delta.md`.
 //!
-//! Both releases are in memory, taken apart into pieces, each new piece has the old one that it is made of, and every run
-//! of frames becomes an operation: a copy, differences, or the frames as the bundle has them, whichever is shortest. The
-//! same releases give the same bytes, whatever the number of processors. Memory: both releases unpacked, and for each
-//! thread about 12 times the bytes of its largest file; a compressed kernel takes some 800 MB while it is packed again.
+//! Both releases are in memory, taken apart into pieces. Each new piece has an old one that it is made of, and new ones that
+//! are made before it. Every run of frames becomes an operation: a copy, differences, or the frames as the bundle has them,
+//! whichever is shortest. The same releases give the same bytes, whatever the number of processors. Memory: both releases
+//! unpacked, and for each thread about 12 times the bytes of the largest file that it makes and of what that is made of,
+//! 3 GiB together; a compressed kernel takes some 800 MB while it is packed again.
 //!
-//! Reading order: `release` → `piece` (with `root`, `boot`) → `pairs` → `plan` → `operation` (with `encoder`) →
-//! `container` → `apply` (the way back); `explain` shows what costs what.
+//! Reading order: `release` → `piece` (with `root`, `boot`) → `pairs` (with `sketch`, `earlier`) → `plan` → `sources` →
+//! `operation` (with `encoder`) → `container` → `apply` (the way back); `explain` shows what costs what.
 
 mod apply;
 mod boot;
 mod container;
+mod earlier;
 mod encoder;
 mod explain;
 mod operation;
@@ -19,6 +21,8 @@ mod piece;
 mod plan;
 mod release;
 mod root;
+mod sketch;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +36,7 @@ use crate::{
     context::Context,
     digest::Digest,
     error::{Error, Kind, Result},
-    parallel,
+    parallel::{self, Supply},
     report::{Report, Step, Unit},
     show,
 };
@@ -47,6 +51,8 @@ use std::path::Path;
 pub const PERCENT_MAX: u64 = 90;
 /// More threads than this would hold too much memory.
 const THREADS_MAX: usize = 4;
+/// Together they take no more than this for differences; one alone may take more.
+const MEMORY_BYTES_MAX: u64 = 3 << 30;
 
 /// A delta that was written.
 #[derive(Clone, Debug)]
@@ -180,9 +186,10 @@ fn order(run: &Run) -> (u8, std::cmp::Reverse<usize>) {
 fn make_all(ctx: &Context, sides: &Sides<'_>, runs: &[Run], step: &Step) -> Result<Vec<Made>> {
     let total = runs.iter().map(|run| u64::try_from(run.range.len()).unwrap_or(0)).sum();
     let (mut all, mut done) = (Vec::with_capacity(runs.len()), 0_u64);
+    let memory = Supply::of(MEMORY_BYTES_MAX);
     let work = |run: &Run| {
         ctx.check()?;
-        let made = operation::make(sides, run)?;
+        let made = operation::make(sides, run, &memory)?;
         Ok((made, u64::try_from(run.range.len()).unwrap_or(0)))
     };
     parallel::in_order(parallel::threads(THREADS_MAX), runs, work, |(made, bytes)| {

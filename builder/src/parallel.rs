@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     num::NonZero,
     sync::{
+        Condvar, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -66,6 +67,46 @@ fn collect<R, E: From<Error>>(
     Err(Error::new(Kind::Internal, "a thread has died at its work").into())
 }
 
+/// Something of which there is only so much, for several threads.
+#[derive(Debug)]
+pub struct Supply {
+    whole: u64,
+    left: Mutex<u64>,
+    given_back: Condvar,
+}
+
+/// A share of a [`Supply`], which it gets back when this is gone.
+#[derive(Debug)]
+pub struct Share<'a> {
+    supply: &'a Supply,
+    amount: u64,
+}
+
+impl Supply {
+    /// So much of it.
+    pub fn of(whole: u64) -> Self {
+        Self { whole, left: Mutex::new(whole), given_back: Condvar::new() }
+    }
+
+    /// Waits until so much of it is left, and takes that. Who wants more than there is has all of it alone. A thread that
+    /// has a share must not take another one.
+    pub fn take(&self, amount: u64) -> Share<'_> {
+        let amount = amount.min(self.whole);
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_short = |left: &mut u64| *left < amount;
+        let left = self.given_back.wait_while(left, is_short);
+        *left.unwrap_or_else(PoisonError::into_inner) -= amount;
+        Share { supply: self, amount }
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        *self.supply.left.lock().unwrap_or_else(PoisonError::into_inner) += self.amount;
+        self.supply.given_back.notify_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +128,26 @@ mod tests {
             .unwrap();
             assert_eq!(taken, jobs, "{threads} threads");
         }
+    }
+
+    #[test]
+    fn no_more_is_taken_than_there_is_and_whoever_wants_all_of_it_gets_it() {
+        let (supply, taken) = (Supply::of(10), AtomicUsize::new(0));
+        let jobs: Vec<usize> = (0..200).map(|number| 1 + number % 12).collect();
+        let work = |job: &usize| {
+            let share = supply.take(u64::try_from(*job).unwrap());
+            let now = taken.fetch_add(*job.min(&10), Ordering::SeqCst) + job.min(&10);
+            std::thread::yield_now();
+            taken.fetch_sub(*job.min(&10), Ordering::SeqCst);
+            drop(share);
+            Ok::<_, Error>(now)
+        };
+        let take = |now| {
+            assert!(now <= 10, "{now}");
+            Ok(())
+        };
+        in_order(4, &jobs, work, take).unwrap();
+        assert_eq!(*supply.left.lock().unwrap(), 10);
     }
 
     #[test]

@@ -1,23 +1,22 @@
-//! One run of frames made of the old release, in the fewest bytes; whatever is made is tried at once.
+//! One run of frames made of what is there before it, in the fewest bytes; whatever is made is tried at once.
 
 use super::{
     encoder,
-    pairs::Base,
-    piece::{Kind, Piece, Pieces, Tile},
+    piece::{Kind, Piece, Tile},
     plan::{Run, Sides, Way},
-    release::Release,
+    sources::{self, Sources, as_they_were},
 };
 use crate::{
     digest::Hasher,
     error::{Error, Kind as ErrorKind, Result},
+    parallel::Supply,
 };
 use coracle_delta::Pair;
-use coracle_format::{
-    bundle::Part,
-    delta::{Extent, File, How, Method, Operation, Packed, STREAM_BYTES_MAX, Side, UNPACKED_BYTES_MAX},
+use coracle_format::delta::{
+    Extent, File, How, Method, Operation, Packed, STREAM_BYTES_MAX, Side, UNPACKED_BYTES_MAX,
 };
 use sha2::{Digest as _, Sha256};
-use std::{borrow::Cow, iter, ops::Range};
+use std::{borrow::Cow, iter};
 
 /// What one piece costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,13 +67,16 @@ pub struct Kernel {
     pub whole_bytes: u64,
 }
 
-/// Makes a run of frames.
-pub(super) fn make(sides: &Sides<'_>, run: &Run) -> Result<Made> {
+/// Making a pair's differences takes so many times its bytes.
+const MEMORY_TIMES: u64 = 12;
+
+/// Makes a run of frames, with so much memory as is to be had.
+pub(super) fn make(sides: &Sides<'_>, run: &Run, memory: &Supply) -> Result<Made> {
     let made = match run.way {
         Way::Zeros => None,
         Way::Same => Some(copy(sides, run)?),
-        Way::Files => files(sides, run, None)?,
-        Way::Packed => return packed(sides, run),
+        Way::Files => files((sides, memory), run, None)?,
+        Way::Packed => return packed(sides, run, memory),
     };
     cheaper(sides, run, made)
 }
@@ -104,15 +106,13 @@ fn frames(sides: &Sides<'_>, run: &Run, stored: Vec<u8>) -> Made {
 }
 
 fn copy(sides: &Sides<'_>, run: &Run) -> Result<Made> {
-    let (mut extents, mut costs) = (Vec::new(), Vec::new());
+    let (mut all, mut costs) = (Vec::new(), Vec::new());
     for tile in sides.tiles(run.part, &run.range) {
-        let same = sides.same(&tile).ok_or_else(|| internal("a copy is not one"))?;
-        for (part, range) in same {
-            push(&mut extents, part, range);
-        }
+        all.extend(sides.same(&tile).ok_or_else(|| internal("a copy is not one"))?);
         let name = sides.new.1.all[tile.piece].name.clone();
         costs.push(Cost { name, bytes: wide(tile.range.len()), takes: 0, how: "as it was" });
     }
+    let extents = as_they_were(all);
     let source_sha256 = source(sides, &extents);
     let mut made = Made::of(run, Method::Copy(extents), Vec::new(), costs);
     made.operation.source_sha256 = source_sha256;
@@ -126,7 +126,7 @@ struct Payload {
     packed: Packed,
 }
 
-fn packed(sides: &Sides<'_>, run: &Run) -> Result<Made> {
+fn packed(sides: &Sides<'_>, run: &Run, memory: &Supply) -> Result<Made> {
     let payload = match payload(sides, run) {
         Ok(payload) => payload,
         Err(why) => {
@@ -134,7 +134,7 @@ fn packed(sides: &Sides<'_>, run: &Run) -> Result<Made> {
             return Ok(Made { note: Some(format!("the kernel travels whole: {why}")), ..made });
         }
     };
-    let made = cheaper(sides, run, files(sides, run, Some(&payload))?)?;
+    let made = cheaper(sides, run, files((sides, memory), run, Some(&payload))?)?;
     let kernel = Kernel {
         memory_mib: payload.packed.memory_mib,
         whole_bytes: sides.new.0.stored_bytes(run.first, run.frames),
@@ -154,8 +154,11 @@ fn payload(sides: &Sides<'_>, run: &Run) -> Result<Payload, String> {
     let new = encoder::unpack(&bytes, UNPACKED_BYTES_MAX)
         .map_err(|why| format!("it cannot be unpacked ({why})"))?;
     let proof = encoder::prove(&new, &bytes).ok_or("no known encoder makes it again, bit for bit")?;
-    let old =
-        sides.pairs[number].map(|old| &sides.old.1.all[old.piece]).filter(|old| old.kind == Kind::Packed);
+    let old = sides
+        .pairs
+        .base(number)
+        .map(|old| &sides.old.1.all[old.piece])
+        .filter(|old| old.kind == Kind::Packed);
     let old = old.and_then(|old| encoder::unpack(&old.bytes(sides.old.0), UNPACKED_BYTES_MAX).ok());
     let packed = Packed {
         encoder: proof.encoder,
@@ -166,95 +169,95 @@ fn payload(sides: &Sides<'_>, run: &Run) -> Result<Payload, String> {
     Ok(Payload { old, new, packed })
 }
 
-/// A piece of either release.
-struct Either<'a> {
-    piece: &'a Piece,
-    bytes: Cow<'a, [u8]>,
-}
-
-/// What a piece is made of: one of the old release, another one behind it.
-struct Old<'a> {
-    piece: &'a Piece,
-    beside: Option<&'a Piece>,
-    bytes: Cow<'a, [u8]>,
-}
-
-/// A tile, the piece that it is of, and the old ones that it is made of.
+/// A tile, the piece that it is of, and what it is made of.
 struct Job<'a> {
     tile: Tile,
-    new: Either<'a>,
-    old: Option<Old<'a>>,
-    /// Where the old release has these bytes as they are.
-    same: Option<Vec<(Part, Range<usize>)>>,
+    piece: &'a Piece,
+    /// Whether the old release has something of it.
+    is_known: bool,
+    sources: Sources,
+    /// Where these bytes are as they are.
+    same: Option<Vec<Extent>>,
+    /// How its contents are packed again, if that is what it is made by.
+    payload: Option<&'a Payload>,
 }
 
 impl<'a> Job<'a> {
-    fn of(sides: &Sides<'a>, tile: Tile) -> Self {
-        let side = |(release, pieces): (&'a Release, &'a Pieces), number: usize| {
-            let piece = &pieces.all[number];
-            Either { piece, bytes: piece.bytes(release) }
+    fn of(sides: &Sides<'a>, (run, tile): (&Run, Tile), payload: Option<&'a Payload>) -> Self {
+        let piece = &sides.new.1.all[tile.piece];
+        let payload = payload.filter(|_| piece.kind == Kind::Packed);
+        // A kernel is packed with what is around it as it was, but never copied.
+        let same = sources::same(sides, run, &tile).filter(|_| payload.is_none());
+        let sources = if same.is_none() { Sources::of(sides, run, &tile) } else { Sources::default() };
+        let is_known = sides.pairs.base(tile.piece).is_some();
+        Self { tile, piece, is_known, sources, same, payload }
+    }
+
+    /// Bytes of memory that making its differences takes, beside its sources.
+    fn memory(&self) -> u64 {
+        let (old, new) = match self.payload {
+            Some(payload) => (payload.old.as_ref().map_or(0, Vec::len), payload.new.len()),
+            None => (self.sources.len(), self.tile.range.len()),
         };
-        let old = sides.pairs[tile.piece].map(|Base { piece, beside }| {
-            let Either { piece, mut bytes } = side(sides.old, piece);
-            let beside = beside.map(|number| side(sides.old, number));
-            if let Some(beside) = &beside {
-                bytes.to_mut().extend_from_slice(&beside.bytes);
-            }
-            Old { piece, beside: beside.map(|beside| beside.piece), bytes }
-        });
-        Self { new: side(sides.new, tile.piece), old, same: sides.same(&tile), tile }
+        MEMORY_TIMES.saturating_mul(wide(old.saturating_add(new)))
     }
 
-    fn pair<'b>(&'b self, packed: Option<&'b Payload>) -> Pair<'b> {
-        let old = self.old.as_ref().map_or(&[][..], |old| &old.bytes);
-        if let Some(payload) = packed {
-            return Pair::of(payload.old.as_deref().unwrap_or(old), &payload.new);
-        }
-        Pair::of(old, &self.new.bytes).part(self.tile.at..self.tile.at + self.tile.range.len())
+    /// Bytes of both sides; `None` if they are the same.
+    fn load(&self, sides: &Sides<'a>) -> Option<Loaded<'a>> {
+        self.same
+            .is_none()
+            .then(|| Loaded { old: self.sources.bytes(sides), new: self.piece.bytes(sides.new.0) })
     }
 
-    fn file(&self, packed: Option<&Payload>) -> File {
-        let (bytes, mut old) = (wide(self.tile.range.len()), Vec::new());
-        if let Some(same) = self.is_same(packed) {
-            for (part, range) in same {
-                push(&mut old, *part, range.clone());
-            }
-            return File { bytes, old, how: How::Same };
+    fn pair<'b>(&'b self, loaded: &'b Loaded<'a>) -> Pair<'b> {
+        if let Some(payload) = self.payload {
+            return Pair::of(payload.old.as_deref().unwrap_or(&loaded.old), &payload.new);
         }
-        for piece in self.old.iter().flat_map(|old| iter::once(old.piece).chain(old.beside)) {
-            piece.extents.iter().for_each(|range| push(&mut old, piece.part, range.clone()));
-        }
-        let how = packed.map_or(How::Differs, |payload| How::Contents(payload.packed));
-        File { bytes, old, how }
+        Pair::of(&loaded.old, &loaded.new).part(self.tile.at..self.tile.at + self.tile.range.len())
     }
 
-    /// A kernel is packed with what is around it as it was, but never copied.
-    fn is_same(&self, packed: Option<&Payload>) -> Option<&[(Part, Range<usize>)]> {
-        self.same.as_deref().filter(|_| packed.is_none())
+    fn file(&self) -> File {
+        let bytes = wide(self.tile.range.len());
+        if let Some(same) = &self.same {
+            return File { bytes, old: same.clone(), how: How::Same };
+        }
+        let how = self.payload.map_or(How::Differs, |payload| How::Contents(payload.packed));
+        File { bytes, old: self.sources.extents(), how }
     }
 
     fn cost(&self, takes: Option<usize>) -> Cost {
         Cost {
-            name: self.new.piece.name.clone(),
+            name: self.piece.name.clone(),
             bytes: wide(self.tile.range.len()),
             takes: wide(takes.unwrap_or(0)),
-            how: match (takes, &self.old) {
-                (None, _) => "as it was",
-                (Some(_), Some(_)) => "changed",
-                (Some(_), None) => "new",
+            how: match &self.same {
+                Some(same) if same.iter().all(|extent| extent.side == Side::Old) => "as it was",
+                _ if self.is_known => "changed",
+                _ => "new",
             },
         }
     }
 }
 
+/// What a tile is made of, and the piece that it is of.
+struct Loaded<'a> {
+    old: Cow<'a, [u8]>,
+    new: Cow<'a, [u8]>,
+}
+
 /// Everything in a run by its differences; `None` if that cannot be said in the format.
-fn files(sides: &Sides<'_>, run: &Run, payload: Option<&Payload>) -> Result<Option<Made>> {
-    let jobs: Vec<Job<'_>> = sides.tiles(run.part, &run.range).map(|tile| Job::of(sides, tile)).collect();
-    let packed = |job: &Job<'_>| payload.filter(|_| job.new.piece.kind == Kind::Packed);
-    let streamed: Vec<&Job<'_>> = jobs.iter().filter(|job| job.is_same(packed(job)).is_none()).collect();
-    let pairs: Vec<Pair<'_>> = streamed.iter().map(|job| job.pair(packed(job))).collect();
-    let files: Vec<File> = jobs.iter().map(|job| job.file(packed(job))).collect();
-    let sources: Vec<Extent> = files.iter().flat_map(|file| file.old.iter().copied()).collect();
+fn files(
+    (sides, memory): (&Sides<'_>, &Supply),
+    run: &Run,
+    payload: Option<&Payload>,
+) -> Result<Option<Made>> {
+    let jobs: Vec<Job<'_>> =
+        sides.tiles(run.part, &run.range).map(|tile| Job::of(sides, (run, tile), payload)).collect();
+    let _share = memory.take(needed(&jobs));
+    let loaded: Vec<Option<Loaded<'_>>> = jobs.iter().map(|job| job.load(sides)).collect();
+    let streamed = jobs.iter().zip(&loaded).filter_map(|(job, loaded)| Some(job.pair(loaded.as_ref()?)));
+    let pairs: Vec<Pair<'_>> = streamed.collect();
+    let files: Vec<File> = jobs.iter().map(Job::file).collect();
     let Some((stream, ends)) = coracle_delta::make_measured(&pairs) else {
         return Ok(None);
     };
@@ -264,13 +267,20 @@ fn files(sides: &Sides<'_>, run: &Run, payload: Option<&Payload>) -> Result<Opti
     check(&pairs, &stream)?;
     let begins = iter::once(0).chain(ends.iter().copied());
     let mut lengths = begins.zip(&ends).map(|(begin, end)| end.saturating_sub(begin));
-    let takes = |job: &Job<'_>| job.is_same(packed(job)).map_or_else(|| lengths.next(), |_| None);
-    let takes: Vec<Option<usize>> = jobs.iter().map(takes).collect();
-    let costs = jobs.iter().zip(takes).map(|(job, takes)| job.cost(takes)).collect();
+    let cost = |job: &Job<'_>| job.cost(if job.same.is_none() { lengths.next() } else { None });
+    let costs = jobs.iter().map(cost).collect();
+    let sources: Vec<Extent> = files.iter().flat_map(|file| file.old.iter().copied()).collect();
     let (source_sha256, stream_sha256) = (source(sides, &sources), Sha256::digest(&stream).into());
     let mut made = Made::of(run, Method::Files(files), stream, costs);
     made.operation = Operation { source_sha256, stream_sha256, ..made.operation };
     Ok(Some(made))
+}
+
+/// Bytes of memory that the differences of a run take: all sources, and one pair after the other.
+fn needed(jobs: &[Job<'_>]) -> u64 {
+    let streamed = || jobs.iter().filter(|job| job.same.is_none());
+    let sources: u64 = streamed().map(|job| wide(job.sources.len())).sum();
+    streamed().map(Job::memory).max().unwrap_or(0).saturating_add(sources)
 }
 
 /// The stream makes what it should: a machine would find out as well, but only when it is too late to mend.
@@ -304,23 +314,11 @@ fn check(pairs: &[Pair<'_>], stream: &[u8]) -> Result<()> {
 /// The digest of everything that is used of the old release.
 fn source(sides: &Sides<'_>, extents: &[Extent]) -> [u8; 32] {
     let mut hasher = Hasher::default();
-    for extent in extents {
+    for extent in extents.iter().filter(|extent| extent.side == Side::Old) {
         let [at, bytes] = [extent.offset, extent.bytes].map(|number| usize::try_from(number).unwrap_or(0));
         hasher.update(&sides.old.0.part(extent.part)[at..at + bytes]);
     }
     hasher.digest().0
-}
-
-/// Adds an extent, or makes the last one longer.
-fn push(extents: &mut Vec<Extent>, part: Part, range: Range<usize>) {
-    let (offset, bytes) = (wide(range.start), wide(range.len()));
-    match extents
-        .last_mut()
-        .filter(|last| last.part == part && last.offset.saturating_add(last.bytes) == offset)
-    {
-        Some(last) => last.bytes = last.bytes.saturating_add(bytes),
-        None => extents.push(Extent { side: Side::Old, part, offset, bytes }),
-    }
 }
 
 fn internal(what: &str) -> Error {

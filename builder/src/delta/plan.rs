@@ -1,7 +1,7 @@
 //! Which frames are made together.
 
 use super::{
-    pairs::Base,
+    pairs::Pairs,
     piece::{Kind, Pieces, Tile},
     release::Release,
 };
@@ -44,8 +44,8 @@ pub(super) struct Run {
 pub(super) struct Sides<'a> {
     pub(super) old: (&'a Release, &'a Pieces),
     pub(super) new: (&'a Release, &'a Pieces),
-    /// For each new piece what it is made of, if there is anything.
-    pub(super) pairs: &'a [Option<Base>],
+    /// What each new piece is made of.
+    pub(super) pairs: &'a Pairs,
 }
 
 impl Sides<'_> {
@@ -64,7 +64,7 @@ impl Sides<'_> {
 
     /// Where the old release has just these bytes, if it has them at the same place of the same piece.
     pub(super) fn same(&self, tile: &Tile) -> Option<Vec<(Part, Range<usize>)>> {
-        let old = &self.old.1.all[self.pairs[tile.piece]?.piece];
+        let old = &self.old.1.all[self.pairs.base(tile.piece)?.piece];
         let extents = cut(&old.extents, tile.at..tile.at + tile.range.len())?;
         let part = &self.new.0.part(self.new.1.all[tile.piece].part)[tile.range.clone()];
         let mut at = 0;

@@ -6,7 +6,7 @@ use crate::{
     tree::Tree,
 };
 use coracle_format::{
-    delta::{Encoder, Method},
+    delta::{Encoder, Method, Operation, Side},
     slot::Arch,
 };
 use proptest::prelude::*;
@@ -68,6 +68,36 @@ impl Way {
         apply(&self.yard.ctx, &self.delta(), &self.old, &out).unwrap();
         let made = fs::read(out.join("update.bundle")).unwrap();
         assert!(made == fs::read(&self.new).unwrap(), "another bundle");
+    }
+
+    /// Bytes that operations read of the new release.
+    fn earlier_bytes(&self) -> u64 {
+        let opened = Opened::open(&self.delta()).unwrap();
+        let sources = opened.table.operations().iter().flat_map(Operation::sources);
+        sources.filter(|extent| extent.side == Side::New).map(|extent| extent.bytes).sum()
+    }
+
+    /// What machines are led to is what the differences were made of, and all of it is there before the run.
+    fn check_sources(&self) {
+        let [old, new] = [&self.old, &self.new].map(|place| Release::open(&self.yard.ctx, place).unwrap());
+        let (old_pieces, new_pieces) = (Pieces::of(&old), Pieces::of(&new));
+        let pairs = pairs::pair((&old, &old_pieces), (&new, &new_pieces));
+        let sides = Sides { old: (&old, &old_pieces), new: (&new, &new_pieces), pairs: &pairs };
+        for run in sides.runs() {
+            let first = &new.index.frames[usize::try_from(run.first).unwrap()];
+            for tile in sides.tiles(run.part, &run.range) {
+                let sources = sources::Sources::of(&sides, &run, &tile);
+                let mut bytes = Vec::new();
+                for extent in sources.extents() {
+                    assert!(extent.is_there(&new.index, first), "{extent:?} of {run:?}");
+                    let part = if extent.side == Side::Old { &old } else { &new }.part(extent.part);
+                    let at = usize::try_from(extent.offset).unwrap();
+                    bytes.extend_from_slice(&part[at..at + usize::try_from(extent.bytes).unwrap()]);
+                }
+                assert!(bytes == *sources.bytes(&sides), "{run:?}");
+                assert_eq!(bytes.len(), sources.len());
+            }
+        }
     }
 
     fn methods(&self) -> Vec<Method> {
@@ -222,6 +252,16 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
+/// What leaves most of a file as it is.
+fn small_change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        Just(Change::Keep),
+        (0_usize..6000).prop_map(Change::Edit),
+        (0_usize..6000).prop_map(Change::Insert),
+        (1_usize..1000).prop_map(Change::Remove),
+    ]
+}
+
 fn changed(files: &[Vec<u8>], changes: &[Change]) -> Vec<Vec<u8>> {
     let mut out = Vec::new();
     for (file, change) in files.iter().zip(changes) {
@@ -243,6 +283,55 @@ fn changed(files: &[Vec<u8>], changes: &[Change]) -> Vec<Vec<u8>> {
         out.push(file);
     }
     out
+}
+
+/// More than two frames.
+fn zeros() -> Vec<u8> {
+    vec![0; 9 << 20]
+}
+
+/// Files with frames of zeros behind each group: what is in one group is there before the next one is made.
+fn apart(groups: &[Vec<Vec<u8>>]) -> Vec<Vec<u8>> {
+    groups.iter().flat_map(|group| group.iter().cloned().chain([zeros()])).collect()
+}
+
+/// The way from a release that has nothing but zeros in common with the other one, whose initramfs has these files.
+fn from_another(files: &[Vec<u8>]) -> Way {
+    let old = contents(noise(1, 4), plain_kernel(), &[zeros(), noise(2, 2)]);
+    Way::between(old, contents(noise(1, 4), plain_kernel(), files))
+}
+
+#[test]
+fn a_new_file_is_made_of_a_new_one_before_it() {
+    let one = noise(10, 30);
+    let mut like_it = one.clone();
+    like_it[50_000..50_100].fill(7);
+    like_it.splice(9000..9000, noise(11, 1)[..2000].iter().copied());
+    let way =
+        from_another(&apart(&[vec![one.clone()], vec![like_it.clone(), noise(12, 5)], vec![one.clone()]]));
+    let written = way.make().unwrap();
+    way.check();
+    // The third is the first as it is; the two of the second group are no use to each other.
+    assert_eq!(way.earlier_bytes(), 2 * 30 * 4096);
+    let cost = |name: &str| {
+        let row =
+            written.explanation.rows.iter().find(|row| row.name == format!("initramfs/lib/{name}")).unwrap();
+        (row.cost, row.how)
+    };
+    assert!((2000..2500).contains(&cost("2").0) && cost("2").1 == "new", "{:?}", cost("2"));
+    assert_eq!(cost("5"), (0, "new"));
+}
+
+#[test]
+fn the_beginning_of_a_large_file_serves_its_end() {
+    let large = noise(10, 400);
+    let itself = [&large[..], &zeros(), &large[..]].concat();
+    let way = from_another(&[itself]);
+    let written = way.make().unwrap();
+    way.check();
+    assert!(way.earlier_bytes() >= 400 * 4096, "{}", way.earlier_bytes());
+    assert!(written.bytes < 420 * 4096, "{written:?}");
+    way.check_sources();
 }
 
 /// Files on whole blocks, as a file system has them.
@@ -274,5 +363,24 @@ proptest! {
             Ok(_) => way.check(),
             Err(error) => prop_assert_eq!(error.kind(), Kind::Policy),
         }
+    }
+
+    #[test]
+    fn whatever_new_files_have_of_new_ones_they_are_made_bit_for_bit(
+        sizes in prop::collection::vec(6000_usize..12_000, 1..5),
+        second in prop::collection::vec(small_change(), 5),
+        third in prop::collection::vec(small_change(), 5),
+    ) {
+        let files: Vec<Vec<u8>> = (10_u8..).zip(&sizes).map(|(seed, size)| noise(seed, 3)[..*size].to_vec()).collect();
+        let groups = [files.clone(), changed(&files, &second), changed(&files, &third)];
+        let way = from_another(&apart(&groups));
+        let written = way.make().unwrap();
+        way.check();
+        way.check_sources();
+        let once: usize = sizes.iter().sum();
+        let used = way.earlier_bytes();
+        prop_assert!(used >= u64::try_from(once).unwrap(), "{used} of {once} bytes were used again");
+        let most = u64::try_from(once + 200 * sizes.len()).unwrap() + written.explanation.overhead + 2000;
+        prop_assert!(written.bytes < most, "{} of at most {most}", written.bytes);
     }
 }
