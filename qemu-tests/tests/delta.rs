@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A first look comes up to five minutes after the start.
+/// A first look comes a minute after the start, which takes its time.
 const LOOK: Duration = Duration::from_mins(8);
 /// How long a machine may take to compress a kernel again: it is emulated.
 const KERNEL: Duration = Duration::from_hours(1);

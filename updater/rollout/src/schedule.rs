@@ -8,7 +8,7 @@ pub const POLL_SECONDS_MIN: u64 = 60;
 /// The most that a manifest may say.
 pub const POLL_SECONDS_MAX: u64 = 7 * 24 * 3600;
 
-/// The first look after a start comes between these.
+/// The first look after a start comes between these, but no later than the interval asks for.
 const FIRST_SECONDS: (u64, u64) = (60, 300);
 /// No wait after a failure is longer, unless the manifest's own interval is.
 const BACK_OFF_SECONDS_MAX: u64 = 24 * 3600;
@@ -33,7 +33,7 @@ pub fn next_poll(poll: u64, past: Past, draw: u64) -> u64 {
     let nominal = match past {
         Past::Started => {
             let (first, last) = FIRST_SECONDS;
-            return between(first, last, draw);
+            return between(first, last.min(poll), draw);
         }
         Past::Looked => poll,
         Past::Failed(times) => {
@@ -68,6 +68,9 @@ mod tests {
     fn the_first_look_comes_one_to_five_minutes_after_the_start() {
         assert_eq!(next_poll(POLL_SECONDS, Past::Started, 0), 60);
         assert_eq!(next_poll(POLL_SECONDS, Past::Started, 240), 300);
+        // A machine that looks every other minute does not wait for five.
+        assert_eq!(next_poll(120, Past::Started, 60), 120);
+        assert_eq!(next_poll(POLL_SECONDS_MIN, Past::Started, 240), POLL_SECONDS_MIN);
     }
 
     #[test]
