@@ -213,7 +213,8 @@ impl<'a> Job<'a> {
         if let Some(payload) = self.payload {
             return Pair::of(payload.old.as_deref().unwrap_or(&loaded.old), &payload.new);
         }
-        Pair::of(&loaded.old, &loaded.new).part(self.tile.at..self.tile.at + self.tile.range.len())
+        let whole = Pair::of_several(&loaded.old, &self.sources.ends(), &loaded.new);
+        whole.part(self.tile.at..self.tile.at + self.tile.range.len())
     }
 
     fn file(&self) -> File {

@@ -27,6 +27,11 @@ const BORDER: usize = 1 << 16;
 const PATIENCE: i64 = 32;
 /// Agreeing bytes after which no other place is looked for.
 const FOLLOW: usize = 16;
+/// A copy that does not go on where the last one did must have so many bytes for every bit of the distance: fewer are
+/// cheaper as new ones.
+const BYTES_PER_BIT: u32 = 4;
+/// And one that does must have so many.
+const BYTES_MIN: u32 = 4;
 const NONE: u32 = u32::MAX;
 
 /// Every anchor of the old file.
@@ -158,9 +163,10 @@ fn move_borders(old: &[u8], new: &[u8], mut starts: Vec<(usize, usize)>) -> Vec<
     starts
 }
 
-/// Cuts off the ends that do not agree.
+/// Cuts off the ends that do not agree, and leaves out what is not worth it.
 fn trim(old: &[u8], new: &[u8], starts: &[(usize, usize)]) -> Vec<Copy> {
     let ends = starts.iter().skip(1).map(|(at, _)| *at).chain([new.len()]);
+    let mut last_shift = 0;
     let mut copies: Vec<Copy> = starts
         .iter()
         .zip(ends)
@@ -172,7 +178,13 @@ fn trim(old: &[u8], new: &[u8], starts: &[(usize, usize)]) -> Vec<Copy> {
                     (best, kept) = (sum, count);
                 }
             }
-            (kept > 0).then_some(Copy { new: *at, old: *place, bytes: kept })
+            let shift = place.wrapping_sub(*at).cast_signed();
+            let distance = shift.abs_diff(last_shift);
+            let least = (distance.checked_ilog2().unwrap_or(0) * BYTES_PER_BIT).max(BYTES_MIN);
+            (kept > usize::try_from(least).unwrap_or(usize::MAX)).then(|| {
+                last_shift = shift;
+                Copy { new: *at, old: *place, bytes: kept }
+            })
         })
         .collect();
     // Without the shortest ones there is more to tell, but nothing is lost.

@@ -2,16 +2,18 @@
 
 use crate::{
     coder::{Coder, Reader},
-    content::{Content, Place, Told},
+    content::{Content, Place},
     limits::{FILE_BYTES_MAX, OUTPUT_BYTES, PIECE_BYTES},
     model::Numbers,
     moves::{Copy, Moves},
+    operands::{self, Operands},
     orders::{Orders, Reached},
     plan::{Ends, Plan, plan},
     references::{Guess, References, Side, Targets},
+    scale::Scale,
     sections::{Sections, Stretch},
     shifts::Known,
-    space::{Isa, Space},
+    told::Told,
     words::{MARGIN, View},
 };
 use std::{fmt, io};
@@ -86,10 +88,10 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(scale: Scale) -> Self {
         let numbers = Numbers::new;
         Self {
-            content: Content::new(),
+            content: Content::new(scale),
             gaps: numbers(),
             jumps: numbers(),
             lengths: numbers(),
@@ -158,6 +160,7 @@ pub(crate) struct Run<'a, C: Coder> {
     reached: Reached,
     /// Where the old file is read.
     stretch: Stretch,
+    operands: Operands<'a>,
 }
 
 impl<C: Coder> Run<'_, C> {
@@ -171,12 +174,32 @@ impl<C: Coder> Run<'_, C> {
     }
 
     fn insert(&mut self, bytes: usize) -> Result<()> {
-        for _ in 0..bytes {
-            let place = self.place(0, 0);
-            let byte = self.model.content.byte(self.coder, &place, Told::New, self.wanted(0));
-            self.output.push(byte)?;
+        let end = self.output.at + bytes;
+        // What is before a byte, with operands as they are told, and how many of these bytes are of none.
+        let (mut seen, mut since) = (self.output.recent, usize::MAX);
+        while self.output.at < end {
+            let operand = Some(self.output.at).filter(|at| end - at >= operands::BYTES);
+            if let Some(address) = operand.and_then(|at| self.operands.address(at, seen, since)) {
+                let word: [u8; operands::BYTES] = std::array::from_fn(|ahead| self.wanted(ahead));
+                let target = u32::from_le_bytes(word).wrapping_add(address);
+                let told = target.to_be_bytes().map(|byte| self.new_byte(&mut seen, byte));
+                let word = u32::from_be_bytes(told).wrapping_sub(address);
+                word.to_le_bytes().into_iter().try_for_each(|byte| self.output.push(byte))?;
+                since = 0;
+            } else {
+                let byte = self.new_byte(&mut seen, self.wanted(0));
+                self.output.push(byte)?;
+                since = since.saturating_add(1);
+            }
         }
         Ok(())
+    }
+
+    fn new_byte(&mut self, seen: &mut u64, wanted: u8) -> u8 {
+        let place = Place { recent: *seen, ..self.place(0, 0) };
+        let byte = self.model.content.byte(self.coder, &place, Told::New, wanted);
+        *seen = *seen << 8 | u64::from(byte);
+        byte
     }
 
     fn copy(&mut self, old: &mut dyn Old, copy: &Copy) -> Result<()> {
@@ -308,6 +331,22 @@ fn piece(old: &mut dyn Old, at: usize, bytes: usize) -> Result<(Vec<u8>, usize)>
     Ok((buffer, start))
 }
 
+/// An old file no further than so many bytes.
+struct Beginning<'a> {
+    old: &'a mut dyn Old,
+    length: u64,
+}
+
+impl Old for Beginning<'_> {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.old.read_at(offset, buffer)
+    }
+}
+
 /// Codes the bytes of one file after its plan.
 pub(crate) fn bytes<C: Coder>(
     coder: &mut C,
@@ -317,8 +356,9 @@ pub(crate) fn bytes<C: Coder>(
     (wanted, sink): (Option<&[u8]>, &mut Sink<'_>),
 ) -> Result<()> {
     let moves = Moves::new(&plan.copies);
-    let sections =
-        Sections::of(old)?.and(&plan.tables, &plan.old).ok_or(Failure::Corrupt("place of a table"))?;
+    let sections = Sections::of(&mut Beginning { old, length: plan.headed })?
+        .and(&plan.tables, &plan.old)
+        .ok_or(Failure::Corrupt("place of a table"))?;
     let (sections, none) = (sections.with_types(old)?, Sections::default());
     let side = |space, sections, length| Side { space, sections, length };
     let end = plan.start + (ends.new.end - ends.new.start);
@@ -340,6 +380,7 @@ pub(crate) fn bytes<C: Coder>(
         pending: None,
         reached: Reached::default(),
         stretch: Stretch::NONE,
+        operands: Operands { space: &plan.new, code: &plan.code },
     };
     run.all(old, plan, end)
 }
@@ -363,15 +404,9 @@ impl fmt::Debug for File<'_> {
 /// Makes the new files of a stream, in no more memory than [`APPLY_BYTES`](crate::limits::APPLY_BYTES). What a stream that
 /// nobody has vouched for makes is anything at all, but no more than `bytes` of it.
 pub fn apply(delta: &[u8], files: &mut [File<'_>]) -> Result<()> {
-    let (mut reader, mut model) = (Reader::new(delta), Model::new());
-    let empty = Plan {
-        start: 0,
-        isa: Isa::None,
-        old: Space::default(),
-        new: Space::default(),
-        tables: Vec::new(),
-        copies: Vec::new(),
-    };
+    let mut reader = Reader::new(delta);
+    let mut model = Model::new(Scale::Small.code(&mut reader, delta.len())?);
+    let empty = Plan::default();
     for File { old, bytes: new, sink } in files {
         let ends = Ends { old: old.length(), new: 0..*new };
         if ends.old > FILE_BYTES_MAX || *new > FILE_BYTES_MAX {

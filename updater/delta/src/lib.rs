@@ -10,21 +10,24 @@
 //! - **Tables are known.** A kernel module is half tables: relocations, symbols, types. Their numbers go where what they
 //!   name has gone (`sections`), in the order of where that is (`orders`), or become what they became in the file before
 //!   (`shifts`).
-//! - **Bytes are coded with what is around them**: a context-mixing model over the predicted byte and the bytes before it.
+//! - **Bytes are coded with what is around them**: a context-mixing model over the predicted byte, the bytes before it, and
+//!   what came the last time that new bytes began so. Calls in new code are told by where they go.
 //!
 //! The same code runs in both directions: a maker gives the bits, a reader gets them (`coder::Coder`).
 //!
-//! Reading order: [`coder`] → [`model`] → `lines`, `content` → [`space`], [`sections`], `forms`, `words`, [`moves`], `references` → `plan`, `file`. The bytes are in
+//! Reading order: [`coder`] → [`model`] → `histories`, `chances`, `lines`, `repeats` → `told`, `content` → [`space`], [`sections`], `forms`, `words`, [`moves`], `references` → `plan`, `operands`, `file`. The bytes are in
 //! `docs/formats/delta-stream.md`. Everything here is bounded, whatever the input: see [`limits`]. Arithmetic is in integers
 //! only, so that every machine decides alike.
 #![forbid(unsafe_code)]
 
 #[cfg(any(test, feature = "make"))]
 mod align;
+mod chances;
 mod coder;
 mod content;
 mod file;
 mod forms;
+mod histories;
 pub mod limits;
 mod lines;
 mod logistic;
@@ -32,15 +35,19 @@ mod logistic;
 mod make;
 mod model;
 mod moves;
+mod operands;
 mod orders;
 mod plan;
 mod references;
+mod repeats;
+mod scale;
 mod sections;
 mod shifts;
 mod space;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod told;
 mod types;
 mod words;
 

@@ -1,5 +1,7 @@
 //! What a delta may demand of its reader.
 
+use crate::scale::Scale;
+
 /// Bytes of one file, old or new, at most.
 pub const FILE_BYTES_MAX: u64 = (1 << 32) - 1;
 /// Copies in one file at most.
@@ -25,25 +27,41 @@ pub const ORDERED_MAX: usize = 1 << 20;
 /// Tables of one file that are told.
 pub const TABLES_MAX: usize = 16;
 
+/// Pieces of code in a new file whose operands are told by where they go.
+pub const CODE_MAX: usize = 64;
+/// A stream of no more bytes has to do with small tables.
+pub const SMALL_STREAM_BYTES_MAX: usize = 1 << 20;
+
 /// Bytes of memory that making the files of a stream takes at most, whatever the stream and the old files are, beside the
-/// stream itself.
-pub const APPLY_BYTES: usize = PROBABILITIES_BYTES
-    + 2 * COPIES_MAX * COPY_BYTES
-    + LEARNT_BYTES
-    + 3 * SHIFTS_MAX * SHIFT_BYTES
-    + 4 * ORDERED_MAX
-    + (16 << 20) / 16
-    + SMALL_BYTES;
-/// Ten tables of 2^14 contexts of half a byte, 48 bytes each, and what tells whether a byte is as predicted.
-const PROBABILITIES_BYTES: usize = 10 * (48 << 14) + 3 * (1 << 18 | 1 << 17 | 1 << 16);
+/// stream itself; and of one of at most [`SMALL_STREAM_BYTES_MAX`].
+pub const APPLY_BYTES: usize = apply_bytes(Scale::Large);
+/// The same of a small one.
+pub const APPLY_SMALL_BYTES: usize = apply_bytes(Scale::Small);
+
+const fn apply_bytes(scale: Scale) -> usize {
+    let lines = 12 * (16 << scale.line_bits());
+    let repeats = (1 << scale.repeat_bits()) + (4 << scale.place_bits());
+    lines
+        + repeats
+        + HITS_BYTES
+        + 2 * COPIES_MAX * COPY_BYTES
+        + LEARNT_BYTES
+        + 3 * SHIFTS_MAX * SHIFT_BYTES
+        + 4 * ORDERED_MAX
+        + (16 << 20) / 16
+        + SMALL_BYTES
+}
+
+/// What tells whether a byte is as predicted.
+const HITS_BYTES: usize = 3 * (1 << 18 | 1 << 17 | 1 << 16);
 /// In the order of the new file, and of the old one.
 const COPY_BYTES: usize = 12;
 /// Targets that the copies did not tell.
 const LEARNT_BYTES: usize = 16 << 17;
 /// With what a tree needs around it when its nodes are half full.
 const SHIFT_BYTES: usize = 20;
-/// Weights, tables of logits, headers, buffers.
-const SMALL_BYTES: usize = 1 << 20;
+/// Weights, tables of logits, what became of probabilities, headers, buffers.
+const SMALL_BYTES: usize = 5 << 19;
 
-// With a stream of 16 MiB, and what else a device's program needs, it is well below 64 MiB.
-const _: () = assert!(APPLY_BYTES + (16 << 20) < 48 << 20);
+// With a stream of 8 MiB, and a frame of 4 MiB, it leaves some of 64 MiB for the rest of a device's program.
+const _: () = assert!(APPLY_BYTES + (12 << 20) < 60 << 20);

@@ -4,23 +4,29 @@ use crate::{
     align::align,
     coder::Writer,
     file::{self, Failure, Model},
-    limits::FILE_BYTES_MAX,
+    limits::{CODE_MAX, FILE_BYTES_MAX, SMALL_STREAM_BYTES_MAX},
     moves::{Copy, Moves, Packed},
     plan::{Ends, Plan, plan},
     references::{Side, Targets},
-    sections::Sections,
-    space::{Isa, Space},
+    scale::Scale,
+    sections::{Range, Sections},
+    space::{Isa, Segment, Space},
     tables::{Table, find},
 };
-use std::{ops::Range, sync::Arc};
+use std::{ops, sync::Arc};
 
 /// How often copies are looked for again when it is known where references go.
 const ROUNDS: usize = 2;
 
+/// New bytes from which on it is tried whether large tables are worth it.
+const LARGE_BYTES_MIN: usize = 4 << 20;
+/// How far the addresses of old files that stand behind one another are apart: more than any file reaches.
+const APART: u64 = 1 << 40;
+
 /// Both versions of a file, or of the new one a part.
 #[derive(Clone, Debug)]
 pub struct Pair<'a> {
-    /// The old file; empty if there is none.
+    /// The old file, or several one behind the other; empty if there is none.
     pub old: &'a [u8],
     /// What has to be made: the new file or a part of it.
     pub new: &'a [u8],
@@ -41,26 +47,39 @@ struct Sides {
     old: Sections,
     new: Sections,
     tables: Vec<Table>,
+    /// Where the new file has x86-64 code.
+    code: Vec<Range>,
+    /// Where the first of the old files ends: only its sections are known.
+    headed: u64,
 }
 
 impl<'a> Pair<'a> {
     /// Whole files, which say themselves where they are in memory.
     pub fn of(old: &'a [u8], new: &'a [u8]) -> Self {
-        let (old_space, isa) = Space::of_file(old);
+        Self::of_several(old, &[old.len()], new)
+    }
+
+    /// The same from several old files one behind the other, which end there.
+    pub fn of_several(old: &'a [u8], ends: &[usize], new: &'a [u8]) -> Self {
+        let first = &old[..ends.first().map_or(old.len(), |end| (*end).min(old.len()))];
+        let (old_space, isa) = space_of_several(old, ends);
         let (new_space, isa_of_new) = Space::of_file(new);
         let isa = if isa == isa_of_new { isa } else { Isa::None };
         let sections = |mut file: &[u8], space: &Space| {
             let (sections, tables) = (Sections::of(&mut file).unwrap_or_default(), find(file, space));
             sections.clone().and(&tables, space).map_or((sections, Vec::new()), |all| (all, tables))
         };
-        let (in_old, tables) = sections(old, &old_space);
-        let sections = Arc::new(Sides { old: in_old, new: sections(new, &new_space).0, tables });
+        let (in_old, tables) = sections(first, &old_space);
+        let in_new = sections(new, &new_space).0;
+        let is_told = isa_of_new == Isa::X86_64 && new_space.is_linked();
+        let code = if is_told { in_new.code(CODE_MAX) } else { Vec::new() };
+        let sections = Arc::new(Sides { old: in_old, new: in_new, tables, code, headed: wide(first.len()) });
         Self { old, new, start: 0, isa, old_space, new_space, sections }
     }
 
     /// The same with a part of what this pair makes; what lies outside of `new` is cut off. Each part finds what it has
     /// in common with the whole old file.
-    pub fn part(&self, range: Range<usize>) -> Self {
+    pub fn part(&self, range: ops::Range<usize>) -> Self {
         let from = range.start.min(self.new.len());
         let to = range.end.clamp(from, self.new.len());
         let start = self.start.saturating_add(wide(from));
@@ -80,8 +99,9 @@ impl<'a> Pair<'a> {
         for _ in 0..if isa == Isa::None { 0 } else { ROUNDS } {
             copies = self.realign(isa, &copies, start);
         }
-        let tables = self.sections.tables.clone();
-        Plan { start: self.start, isa, old, new, tables, copies }
+        let Sides { tables, code, headed, .. } = &*self.sections;
+        let (tables, code) = (tables.clone(), code.clone());
+        Plan { start: self.start, isa, old, new, headed: *headed, tables, code, copies }
     }
 
     /// Copies of what is alike when references are told by their targets.
@@ -94,6 +114,34 @@ impl<'a> Pair<'a> {
         let is = Targets::new(isa, after, after, &stay).absolute(self.new, start);
         shifted(&align(&was, &is), start)
     }
+}
+
+/// Where several files one behind the other are in memory: each far from the others. If the first has no addresses, none of
+/// them has.
+fn space_of_several(old: &[u8], ends: &[usize]) -> (Space, Isa) {
+    let [_, _, ..] = ends else { return Space::of_file(old) };
+    let (mut segments, mut begin, mut isas) = (Vec::new(), 0, Vec::new());
+    for (apart, end) in (0..).map(|number: u64| number.saturating_mul(APART)).zip(ends) {
+        let file = old.get(begin..*end).unwrap_or_default();
+        let (space, isa) = Space::of_file(file);
+        if segments.is_empty() && !space.is_linked() {
+            return (Space::default(), isa);
+        }
+        let length = wide(file.len());
+        let all = [Segment { offset: 0, address: 0, bytes: length }];
+        for segment in if space.is_linked() { space.segments() } else { &all } {
+            let Segment { offset, address, bytes } = *segment;
+            let bytes = bytes.min(length.saturating_sub(offset));
+            segments.push(Segment {
+                offset: wide(begin) + offset,
+                address: address.wrapping_add(apart),
+                bytes,
+            });
+        }
+        isas.push(isa);
+        begin = *end;
+    }
+    (Space::new(segments).unwrap_or_default(), isas.first().copied().unwrap_or_default())
 }
 
 /// Copies by their places in the new file, not in the part.
@@ -113,16 +161,42 @@ pub fn make(pairs: &[Pair<'_>]) -> Option<Vec<u8>> {
 
 /// The same as [`make`], and for each pair how much of the stream is written, give or take some bytes, when it is done.
 pub fn make_measured(pairs: &[Pair<'_>]) -> Option<(Vec<u8>, Vec<usize>)> {
-    let (mut writer, mut model, mut ends) = (Writer::new(), Model::new(), Vec::with_capacity(pairs.len()));
-    for pair in pairs {
-        one(&mut writer, &mut model, pair, &pair.ends()?).ok()?;
+    let planned = |pair: &Pair<'_>| Some((pair.ends()?, pair.plan()));
+    let plans: Vec<(Ends, Plan)> = pairs.iter().map(planned).collect::<Option<_>>()?;
+    let new: usize = pairs.iter().zip(&plans).map(|(pair, (_, plan))| new_bytes(pair, plan)).sum();
+    if new >= LARGE_BYTES_MIN {
+        let large = write(pairs, &plans, Scale::Large)?;
+        if large.0.len() > SMALL_STREAM_BYTES_MAX {
+            return Some(large);
+        }
+    }
+    write(pairs, &plans, Scale::Small)
+}
+
+/// Bytes that no copy makes.
+fn new_bytes(pair: &Pair<'_>, plan: &Plan) -> usize {
+    let copied: usize = plan.copies.iter().map(|copy| Copy::from(*copy).bytes).sum();
+    pair.new.len().saturating_sub(copied)
+}
+
+fn write(pairs: &[Pair<'_>], plans: &[(Ends, Plan)], scale: Scale) -> Option<(Vec<u8>, Vec<usize>)> {
+    let (mut writer, mut model, mut ends) =
+        (Writer::new(), Model::new(scale), Vec::with_capacity(pairs.len()));
+    scale.code(&mut writer, usize::MAX).ok()?;
+    for (pair, planned) in pairs.iter().zip(plans) {
+        one(&mut writer, &mut model, pair, planned).ok()?;
         ends.push(writer.len());
     }
     Some((writer.finish(), ends))
 }
 
-fn one(writer: &mut Writer, model: &mut Model, pair: &Pair<'_>, ends: &Ends) -> Result<(), Failure> {
-    let plan = plan(writer, model, ends, &pair.plan())?;
+fn one(
+    writer: &mut Writer,
+    model: &mut Model,
+    pair: &Pair<'_>,
+    (ends, known): &(Ends, Plan),
+) -> Result<(), Failure> {
+    let plan = plan(writer, model, ends, known)?;
     let mut old = pair.old;
     file::bytes(writer, model, (&mut old, ends), &plan, (Some(pair.new), &mut |_| Ok(())))
 }

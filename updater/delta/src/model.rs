@@ -44,16 +44,6 @@ impl Slot {
         u16::from_le_bytes(self.one)
     }
 
-    /// No probability, but something that is told from others.
-    pub(crate) const fn mark(mark: u16) -> Self {
-        Self { one: mark.to_le_bytes(), seen: 0 }
-    }
-
-    /// How often it was learnt from, up to the limit of that.
-    pub(crate) const fn seen(self) -> u8 {
-        self.seen
-    }
-
     /// Moves towards what was seen: at first fast, in the end by one part in about `limit`.
     pub(crate) fn learn(&mut self, bit: bool, limit: u8) {
         let target = if bit { 65535 } else { 0 };

@@ -3,23 +3,28 @@
 use crate::{
     coder::Coder,
     file::{Failure, Model, Result},
-    limits::{COPIES_MAX, FILE_BYTES_MAX, SEGMENTS_MAX, TABLES_MAX},
+    limits::{CODE_MAX, COPIES_MAX, FILE_BYTES_MAX, SEGMENTS_MAX, TABLES_MAX},
     model::Numbers,
     moves::{Copy, Packed},
+    sections::Range,
     space::{Isa, Segment, Space},
     tables::{Kind, Table},
 };
-use std::ops::Range;
+use std::ops;
 
 /// What is said about a file before its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Where in the new file the bytes to make begin.
     pub(crate) start: u64,
     pub(crate) isa: Isa,
     pub(crate) old: Space,
     pub(crate) new: Space,
+    /// Bytes at the beginning of the old file whose section headers count; 0: none do.
+    pub(crate) headed: u64,
     pub(crate) tables: Vec<Table>,
+    /// Where the new file has x86-64 code, if its operands are told by where they go.
+    pub(crate) code: Vec<Range>,
     pub(crate) copies: Vec<Packed>,
 }
 
@@ -27,7 +32,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug)]
 pub(crate) struct Ends {
     pub(crate) old: u64,
-    pub(crate) new: Range<u64>,
+    pub(crate) new: ops::Range<u64>,
 }
 
 /// Codes a plan. A reader passes an empty one and gets what it reads; it knows how many bytes to make, not where they
@@ -40,10 +45,15 @@ pub(crate) fn plan<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, plan
     let isa = Isa::from_code(model.layout.code(coder, plan.isa.code())).ok_or(Failure::Corrupt("code"))?;
     let old = space(coder, &mut model.layout, &plan.old)?;
     let new = space(coder, &mut model.layout, &plan.new)?;
+    let headed = model.layout.code(coder, plan.headed);
+    if headed > ends.old {
+        return Err(Failure::Corrupt("bytes with sections"));
+    }
     let tables = tables(coder, &mut model.layout, ends.old, &plan.tables)?;
+    let code = code(coder, &mut model.layout, &plan.code)?;
     let ends = Ends { old: ends.old, new: start..end };
     let copies = copies(coder, model, &ends, &plan.copies)?;
-    Ok(Plan { start, isa, old, new, tables, copies })
+    Ok(Plan { start, isa, old, new, headed, tables, code, copies })
 }
 
 fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Packed]) -> Result<Vec<Packed>> {
@@ -86,6 +96,20 @@ fn tables<C: Coder>(coder: &mut C, numbers: &mut Numbers, end: u64, known: &[Tab
         tables.push(Table { offset, bytes, kind, from });
     }
     Ok(tables)
+}
+
+fn code<C: Coder>(coder: &mut C, numbers: &mut Numbers, known: &[Range]) -> Result<Vec<Range>> {
+    let count = numbers.code(coder, u64::try_from(known.len()).unwrap_or(0));
+    let count = usize::try_from(count).ok().filter(|count| *count <= CODE_MAX);
+    let (mut ranges, mut end) = (Vec::new(), 0);
+    for number in 0..count.ok_or(Failure::Corrupt("pieces of code"))? {
+        let Range { offset, bytes } = known.get(number).copied().unwrap_or_default();
+        let offset = end + numbers.code(coder, offset.saturating_sub(end));
+        let range = Range { offset, bytes: numbers.code(coder, bytes) };
+        end = range.offset + range.bytes;
+        ranges.push(range);
+    }
+    Ok(ranges)
 }
 
 fn space<C: Coder>(coder: &mut C, numbers: &mut Numbers, space: &Space) -> Result<Space> {

@@ -29,6 +29,9 @@ const NO_BITS: u64 = 8;
 const IS_CODE: u64 = 4;
 /// The kind of a symbol that stands for a section.
 const OF_SECTION: u8 = 3;
+/// Pieces of code that are as near to each other are one.
+#[cfg(any(test, feature = "make"))]
+const CODE_GAP: u64 = 4096;
 /// x86-64: relocations of instructions, whose addend is 4 less than what they go to.
 const FROM_BEHIND: [u64; 2] = [2, 4];
 const BEHIND: u64 = 4;
@@ -68,7 +71,7 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    fn holds(self, at: u64) -> bool {
+    pub(crate) const fn holds(self, at: u64) -> bool {
         at.wrapping_sub(self.offset) < self.bytes
     }
 }
@@ -201,6 +204,24 @@ impl Sections {
             self.types = Types::read(old, *offset, *bytes)?;
         }
         Ok(self)
+    }
+
+    /// Where a file has code that is not relocated, in at most so many pieces.
+    #[cfg(any(test, feature = "make"))]
+    pub(crate) fn code(&self, most: usize) -> Vec<Range> {
+        let mut pieces: Vec<Range> = Vec::new();
+        let code = self.parts.iter().filter(|(_, what)| *what == What::Code && !self.is_relocatable);
+        for (range, _) in code {
+            let end = pieces.last().map_or(0, |last| last.offset + last.bytes);
+            let Some(until) = range.offset.checked_add(range.bytes) else { continue };
+            match pieces.last_mut() {
+                _ if range.offset < end => {}
+                Some(last) if range.offset - end < CODE_GAP => last.bytes = until - last.offset,
+                _ => pieces.push(*range),
+            }
+        }
+        pieces.truncate(most);
+        pieces
     }
 
     /// The parts of the file: tables that were told, then sections.

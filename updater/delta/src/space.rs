@@ -3,9 +3,10 @@
 use crate::limits::SEGMENTS_MAX;
 
 /// What kind of program code a file holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Isa {
     /// None that is known: no reference is looked for.
+    #[default]
     None,
     /// x86-64.
     X86_64,

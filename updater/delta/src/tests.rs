@@ -170,6 +170,71 @@ fn relocations_that_only_moved_cost_next_to_nothing() {
     assert!(bytes * 4 < survives(&[(plain(old), plain(new))]));
 }
 
+/// A program with calls of a few functions from everywhere, and a section of these flags that holds them.
+fn caller(flags: u64) -> Vec<u8> {
+    let (mut code, mut state) = (Vec::new(), 1_u32);
+    let mut draw = |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) % below
+    };
+    for _ in 0..4000 {
+        code.extend([0x48, 0x89, u8::try_from(0xc0 + draw(16)).unwrap(), 0xe8]);
+        let behind = 0x1000 + u32::try_from(code.len()).unwrap() + 4;
+        code.extend((0x1000 + draw(16) * 0x777).wrapping_sub(behind).to_le_bytes());
+    }
+    let mut out = header(0x1000 + code.len());
+    let bytes = u64::try_from(code.len()).unwrap();
+    out.extend(code);
+    let at = u64::try_from(out.len()).unwrap();
+    out[40..48].copy_from_slice(&at.to_le_bytes());
+    (out[58], out[60]) = (64, 2);
+    out.extend([0; 64]);
+    out.extend(
+        [1 << 32, flags, 0x40_1000, 0x1000, bytes, 0, 0, 0].iter().flat_map(|word: &u64| word.to_le_bytes()),
+    );
+    out
+}
+
+#[test]
+fn calls_in_new_code_are_told_by_where_they_go() {
+    let bytes = |flags| survives(&[(Vec::new(), caller(flags))]);
+    let (data, code) = (bytes(2), bytes(6));
+    // Of each call, which of 16 functions it is, and of what is before it one of 16: a byte.
+    assert!(code < 5500 && code * 2 < data, "{code} of {data}");
+}
+
+#[test]
+fn of_several_old_files_each_has_its_addresses() {
+    let (functions, longer) = lengths();
+    let other: Vec<usize> = functions.iter().rev().map(|length| length + 2).collect();
+    let (first, second, new) = (program(&other), program(&functions), program(&longer));
+    let old = [&first[..], &second[..]].concat();
+    let size = |pair: Pair<'_>| {
+        let delta = make(&[pair]).unwrap();
+        let made = applied(&delta, &[(old.clone(), new.clone())]).unwrap();
+        assert!(made == [new.clone()], "another file");
+        delta.len()
+    };
+    let apart = size(Pair::of_several(&old, &[first.len(), old.len()], &new));
+    let together = size(Pair::of(&old, &new));
+    assert!(apart < 400 && apart * 4 < together, "{apart}, {together}");
+    // Where they end may be anything: it costs bytes, no more.
+    for ends in [vec![], vec![7, 3, old.len()], vec![0, usize::MAX], vec![1; 70]] {
+        size(Pair::of_several(&old, &ends, &new));
+    }
+}
+
+#[test]
+fn large_tables_are_only_for_large_streams() {
+    let noise: Vec<u8> = (0..(1_u32 << 20) + 1)
+        .flat_map(|number| (number.wrapping_mul(number ^ 0x9e37_79b9)).to_le_bytes())
+        .collect();
+    let delta = made(&[(Vec::new(), noise.clone())]);
+    assert!(delta.len() > 1 << 20 && delta[0] < 0x80, "{}, {}", delta.len(), delta[0]);
+    let cut = applied(&delta[..1 << 20], &[(Vec::new(), noise)]);
+    assert!(matches!(cut, Err(Failure::Corrupt("size of its tables"))), "{cut:?}");
+}
+
 #[test]
 fn equal_files_cost_a_few_bytes() {
     let file: Vec<u8> = (0..100_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();

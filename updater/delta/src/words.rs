@@ -219,9 +219,14 @@ impl Finder<'_> {
 
 /// Whether the operand of an x86-64 instruction seems to begin at `at`.
 fn is_operand(view: &View<'_>, at: usize) -> bool {
-    let [third, second, last] = view.three_before(at);
-    let is_branch = matches!(last, 0xe8 | 0xe9) || last & 0xf0 == 0x80 && second == 0x0f;
-    is_branch || last & 0xc7 == 5 && (third == 0x0f || takes_memory(second))
+    operand_begins(view.three_before(at), usize::MAX)
+}
+
+/// The same behind these three bytes, of which `since` are no part of another operand.
+pub(crate) const fn operand_begins([third, second, last]: [u8; 3], since: usize) -> bool {
+    let is_short = since > 0 && matches!(last, 0xe8 | 0xe9);
+    let is_jump = last & 0xf0 == 0x80 && second == 0x0f;
+    is_short || since > 1 && (is_jump || last & 0xc7 == 5 && (third == 0x0f || takes_memory(second)))
 }
 
 /// Opcodes that often have a memory operand.

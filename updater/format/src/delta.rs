@@ -36,7 +36,7 @@ pub const TABLE_FILES_MAX: usize = 1 << 16;
 /// Extents of all operations together at most.
 pub const TABLE_EXTENTS_MAX: usize = 1 << 18;
 /// Bytes of one stream of differences at most: a machine holds it in memory.
-pub const STREAM_BYTES_MAX: u32 = 16 << 20;
+pub const STREAM_BYTES_MAX: u32 = 8 << 20;
 /// Bytes that one operation makes at most.
 pub const OPERATION_BYTES_MAX: u64 = 256 << 20;
 /// Bytes that one packed file has at most when it is unpacked.

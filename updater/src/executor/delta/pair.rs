@@ -2,13 +2,12 @@
 
 use super::make::{Failure, Hands, Job, Made};
 use crate::pace::Pace;
+use coracle_delta::limits::SMALL_STREAM_BYTES_MAX;
 use coracle_format::bundle::{Frame, Index};
 use coracle_format::delta::{File, How, Operation};
 use std::thread;
 
-/// Bytes of a stream, and of an old file, of operations that run beside another one. Together they then take less than an
-/// operation may take alone: see the limits of `coracle_delta`.
-const STREAM_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of an old file of operations that run beside another one. Both together then take no more than one may take alone.
 const OLD_BYTES_MAX: u64 = 4 << 20;
 
 /// Whether an operation takes so little memory that another such one may run beside it.
@@ -16,7 +15,8 @@ pub(super) fn is_small(operation: &Operation) -> bool {
     let old = |file: &File| file.old.iter().fold(0_u64, |sum, extent| sum.saturating_add(extent.bytes));
     let is_small = |file: &File| matches!(file.how, How::Differs | How::Same) && old(file) <= OLD_BYTES_MAX;
     let files = operation.files();
-    operation.stream <= STREAM_BYTES_MAX && !files.is_empty() && files.iter().all(is_small)
+    let has_small_tables = operation.stream <= wide(SMALL_STREAM_BYTES_MAX);
+    has_small_tables && !files.is_empty() && files.iter().all(is_small)
 }
 
 /// Whether an operation reads nothing that the one before it makes: what it reads is there before both.
@@ -46,10 +46,14 @@ impl Hands<'_> {
     }
 }
 
+fn wide(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coracle_delta::limits::APPLY_BYTES;
+    use coracle_delta::limits::APPLY_SMALL_BYTES;
     use coracle_format::bundle::{Encoding, FRAME_BYTES_MAX, Part, Whole};
     use coracle_format::delta::{Extent, Method, Side};
     use coracle_format::slot::{Arch, Text};
@@ -64,7 +68,7 @@ mod tests {
     #[test]
     fn two_at_once_take_no_more_than_is_promised_of_one() {
         // Small old files leave some of it for the rest of this program.
-        let each = u64::try_from(APPLY_BYTES).unwrap() + STREAM_BYTES_MAX + u64::from(FRAME_BYTES_MAX);
+        let each = wide(APPLY_SMALL_BYTES + SMALL_STREAM_BYTES_MAX) + u64::from(FRAME_BYTES_MAX);
         assert!(2 * each <= 64 << 20, "{each}");
     }
 

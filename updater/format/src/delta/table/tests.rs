@@ -148,7 +148,7 @@ fn what_does_not_make_the_bytes_of_its_frames_is_refused() {
     assert_eq!(changed(|operations| files(operations)[0].bytes += 1), refused(2));
     assert_eq!(changed(|operations| files(operations)[0].bytes = 0), refused(2));
     assert_eq!(changed(|operations| files(operations)[2].old[0].bytes = 99), refused(2));
-    assert_eq!(changed(|operations| operations[2].stream = (16 << 20) + 1), refused(2));
+    assert_eq!(changed(|operations| operations[2].stream = u64::from(STREAM_BYTES_MAX) + 1), refused(2));
     let pack = |change: fn(&mut Packed)| {
         let mut packed = packed();
         change(&mut packed);
