@@ -41,7 +41,7 @@ use crate::{
     show,
 };
 use container::Delta;
-use coracle_format::delta::Method;
+use coracle_format::delta::{Method, TABLE_EXTENTS_MAX, TABLE_FILES_MAX};
 use operation::{Cost, Made};
 use piece::Pieces;
 use plan::{Run, Sides, Way};
@@ -169,9 +169,29 @@ fn operations(ctx: &Context, old: &Release, new: &Release) -> Result<Vec<Made>> 
     runs.sort_by_key(|run| (order(run), run.first));
     let mut made = make_all(ctx, &sides, &runs, &step)?;
     made.sort_by_key(|made| made.operation.first);
+    runs.sort_by_key(|run| run.first);
+    while !fits(&made) {
+        // What takes most of the table travels whole.
+        let most = (0..made.len()).max_by_key(|number| extents(&made[*number]));
+        let Some((made, run)) = most.and_then(|number| Some((made.get_mut(number)?, runs.get(number)?)))
+        else {
+            break;
+        };
+        *made = operation::whole(&sides, run)?;
+    }
     let bytes: usize = made.iter().map(|made| made.stream.len()).sum();
     step.done(show::bytes(u64::try_from(bytes).unwrap_or(u64::MAX)));
     Ok(made)
+}
+
+fn extents(made: &Made) -> usize {
+    made.operation.sources().count()
+}
+
+/// Whether the table of a delta has room for all of it.
+fn fits(made: &[Made]) -> bool {
+    let files: usize = made.iter().map(|made| made.operation.files().len()).sum();
+    files <= TABLE_FILES_MAX && made.iter().map(extents).sum::<usize>() <= TABLE_EXTENTS_MAX
 }
 
 fn order(run: &Run) -> (u8, std::cmp::Reverse<usize>) {

@@ -10,7 +10,7 @@ use crate::{
     keys::{self, refused},
     show::{self, Format},
 };
-use coracle_format::delta::{Method, Operation, Side};
+use coracle_format::delta::{Method, Operation};
 use coracle_trust::verify_bundle;
 use serde_json::json;
 use std::path::Path;
@@ -128,7 +128,6 @@ fn row(operation: &Operation) -> Vec<String> {
         Method::Files(_) => "files",
     };
     let last = operation.first.saturating_add(operation.frames).saturating_sub(1);
-    let old = operation.sources().filter(|extent| extent.side == Side::Old);
     let memory = match operation.encoder_mib() {
         0 => String::new(),
         mib => format!("{mib} MiB"),
@@ -137,7 +136,7 @@ fn row(operation: &Operation) -> Vec<String> {
         format!("{}-{last}", operation.first),
         method.to_owned(),
         show::bytes(operation.stream),
-        show::bytes(old.map(|extent| extent.bytes).sum()),
+        show::bytes(operation.sources().map(|extent| extent.bytes).sum()),
         operation.files().len().to_string(),
         memory,
     ]

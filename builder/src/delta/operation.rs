@@ -13,7 +13,8 @@ use crate::{
 };
 use coracle_delta::Pair;
 use coracle_format::delta::{
-    Extent, File, How, Method, Operation, Packed, STREAM_BYTES_MAX, Side, UNPACKED_BYTES_MAX,
+    EXTENTS_MAX, Extent, FILES_MAX, File, How, Method, OPERATION_EXTENTS_MAX, Operation, Packed,
+    STREAM_BYTES_MAX, Side, UNPACKED_BYTES_MAX,
 };
 use sha2::{Digest as _, Sha256};
 use std::{borrow::Cow, iter};
@@ -79,6 +80,11 @@ pub(super) fn make(sides: &Sides<'_>, run: &Run, memory: &Supply) -> Result<Made
         Way::Packed => return packed(sides, run, memory),
     };
     cheaper(sides, run, made)
+}
+
+/// A run as the bundle stores its frames.
+pub(super) fn whole(sides: &Sides<'_>, run: &Run) -> Result<Made> {
+    cheaper(sides, run, None)
 }
 
 /// What was made, or the frames as the bundle stores them if those are shorter.
@@ -259,6 +265,11 @@ fn files(
     let streamed = jobs.iter().zip(&loaded).filter_map(|(job, loaded)| Some(job.pair(loaded.as_ref()?)));
     let pairs: Vec<Pair<'_>> = streamed.collect();
     let files: Vec<File> = jobs.iter().map(Job::file).collect();
+    let extents: usize = files.iter().map(|file| file.old.len()).sum();
+    let is_long = |file: &File| file.old.len() > EXTENTS_MAX;
+    if files.len() > FILES_MAX || extents > OPERATION_EXTENTS_MAX || files.iter().any(is_long) {
+        return Ok(None);
+    }
     let Some((stream, ends)) = coracle_delta::make_measured(&pairs) else {
         return Ok(None);
     };

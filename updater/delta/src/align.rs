@@ -27,10 +27,10 @@ const BORDER: usize = 1 << 16;
 const PATIENCE: i64 = 32;
 /// Agreeing bytes after which no other place is looked for.
 const FOLLOW: usize = 16;
-/// A copy that does not go on where the last one did must have so many bytes for every bit of the distance: fewer are
-/// cheaper as new ones.
+/// A copy that does not go on where the last one did must have more than so many bytes for every bit of the distance: fewer
+/// are cheaper as new ones.
 const BYTES_PER_BIT: u32 = 4;
-/// And one that does must have so many.
+/// And one that does must have more than so many.
 const BYTES_MIN: u32 = 4;
 const NONE: u32 = u32::MAX;
 
@@ -187,14 +187,18 @@ fn trim(old: &[u8], new: &[u8], starts: &[(usize, usize)]) -> Vec<Copy> {
             })
         })
         .collect();
-    // Without the shortest ones there is more to tell, but nothing is lost.
-    if copies.len() > COPIES_MAX {
-        let mut lengths: Vec<usize> = copies.iter().map(|copy| copy.bytes).collect();
-        lengths.sort_unstable_by(|a, b| b.cmp(a));
-        let least = lengths[COPIES_MAX];
-        copies.retain(|copy| copy.bytes > least);
-    }
+    longest(&mut copies, COPIES_MAX, |copy| copy.bytes);
     copies
+}
+
+/// Leaves no more than so many copies: without the shortest ones there is more to tell, but nothing is lost.
+pub(crate) fn longest<T>(copies: &mut Vec<T>, most: usize, bytes: impl Fn(&T) -> usize) {
+    if copies.len() > most {
+        let mut lengths: Vec<usize> = copies.iter().map(&bytes).collect();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        let least = lengths[most];
+        copies.retain(|copy| bytes(copy) > least);
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,11 @@ pub(crate) trait Coder {
     /// Codes one bit whose probability of being set is `one` of 65536. A writer writes `bit`; a reader does not look at
     /// it and gives the bit it reads.
     fn code(&mut self, one: u16, bit: bool) -> bool;
+
+    /// Whether bits were read that nobody wrote: more than the few zeros that a writer leaves out.
+    fn is_beyond_end(&self) -> bool {
+        false
+    }
 }
 
 /// Both ends of the interval, in 32 bits of each.
@@ -123,11 +128,6 @@ impl<'a> Reader<'a> {
         self.point = (self.point << 8 | u64::from(byte)) & ALL;
         self.at = self.at.saturating_add(1);
     }
-
-    /// Whether bits were read that nobody wrote: more than the few zeros that a writer leaves out.
-    pub(crate) const fn is_beyond_end(&self) -> bool {
-        self.at > self.bytes.len().saturating_add(8)
-    }
 }
 
 impl Coder for Reader<'_> {
@@ -140,6 +140,10 @@ impl Coder for Reader<'_> {
             self.pull();
         }
         bit
+    }
+
+    fn is_beyond_end(&self) -> bool {
+        self.at > self.bytes.len().saturating_add(8)
     }
 }
 

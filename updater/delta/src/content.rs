@@ -15,6 +15,10 @@ const PAIR_BITS: u32 = 17;
 const PLACE_BITS: u32 = CLASS_BITS + 6;
 const HIT_SETS: usize = 1 << (CLASS_BITS + 4);
 const RUN_LENGTHS: usize = 256;
+/// Bytes of memory for what tells whether a byte is as predicted.
+pub(crate) const HITS_BYTES: usize = size_of::<Slot>()
+    * (1 << HISTORY_BITS | 1 << PAIR_BITS | 1 << PLACE_BITS)
+    + size_of::<[i32; 3]>() * HIT_SETS;
 
 /// What is known about a byte before it is coded.
 #[derive(Clone, Copy, Debug)]

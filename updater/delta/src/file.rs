@@ -79,6 +79,7 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 /// What one stream of deltas learns over all its files.
 #[derive(Debug)]
 pub(crate) struct Model {
+    pub(crate) scale: Scale,
     content: Content,
     pub(crate) gaps: Numbers,
     pub(crate) jumps: Numbers,
@@ -91,6 +92,7 @@ impl Model {
     pub(crate) fn new(scale: Scale) -> Self {
         let numbers = Numbers::new;
         Self {
+            scale,
             content: Content::new(scale),
             gaps: numbers(),
             jumps: numbers(),
@@ -178,6 +180,9 @@ impl<C: Coder> Run<'_, C> {
         // What is before a byte, with operands as they are told, and how many of these bytes are of none.
         let (mut seen, mut since) = (self.output.recent, usize::MAX);
         while self.output.at < end {
+            if self.output.buffer.is_empty() {
+                self.goes_on()?;
+            }
             let operand = Some(self.output.at).filter(|at| end - at >= operands::BYTES);
             if let Some(address) = operand.and_then(|at| self.operands.address(at, seen, since)) {
                 let word: [u8; operands::BYTES] = std::array::from_fn(|ahead| self.wanted(ahead));
@@ -195,6 +200,11 @@ impl<C: Coder> Run<'_, C> {
         Ok(())
     }
 
+    /// Nobody makes bytes of a stream that has ended long ago.
+    fn goes_on(&self) -> Result<()> {
+        if self.coder.is_beyond_end() { Err(Failure::Corrupt("it ends too early")) } else { Ok(()) }
+    }
+
     fn new_byte(&mut self, seen: &mut u64, wanted: u8) -> u8 {
         let place = Place { recent: *seen, ..self.place(0, 0) };
         let byte = self.model.content.byte(self.coder, &place, Told::New, wanted);
@@ -207,6 +217,7 @@ impl<C: Coder> Run<'_, C> {
         let mut done = 0;
         while done < copy.bytes {
             let bytes = (copy.bytes - done).min(PIECE_BYTES);
+            self.goes_on()?;
             let piece = piece(old, copy.old + done, bytes)?;
             let view = View { bytes: &piece.0, start: piece.1 };
             let mut at = 0;

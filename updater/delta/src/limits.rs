@@ -1,10 +1,10 @@
 //! What a delta may demand of its reader.
 
-use crate::scale::Scale;
+use crate::{content::HITS_BYTES, lines::LINE_BYTES, scale::Scale, told::CONTEXTS};
 
 /// Bytes of one file, old or new, at most.
 pub const FILE_BYTES_MAX: u64 = (1 << 32) - 1;
-/// Copies in one file at most.
+/// Copies in one file at most; a small stream has a quarter of that.
 pub const COPIES_MAX: usize = 1 << 18;
 /// Segments of an address space at most.
 pub const SEGMENTS_MAX: usize = 64;
@@ -30,7 +30,7 @@ pub const TABLES_MAX: usize = 16;
 /// Pieces of code in a new file whose operands are told by where they go.
 pub const CODE_MAX: usize = 64;
 /// A stream of no more bytes has to do with small tables.
-pub const SMALL_STREAM_BYTES_MAX: usize = 1 << 20;
+pub const SMALL_STREAM_BYTES_MAX: usize = 1 << 19;
 
 /// Bytes of memory that making the files of a stream takes at most, whatever the stream and the old files are, beside the
 /// stream itself; and of one of at most [`SMALL_STREAM_BYTES_MAX`].
@@ -39,12 +39,12 @@ pub const APPLY_BYTES: usize = apply_bytes(Scale::Large);
 pub const APPLY_SMALL_BYTES: usize = apply_bytes(Scale::Small);
 
 const fn apply_bytes(scale: Scale) -> usize {
-    let lines = 12 * (16 << scale.line_bits());
+    let lines = CONTEXTS * (LINE_BYTES << scale.line_bits());
     let repeats = (1 << scale.repeat_bits()) + (4 << scale.place_bits());
     lines
         + repeats
         + HITS_BYTES
-        + 2 * COPIES_MAX * COPY_BYTES
+        + 2 * scale.copies_max() * COPY_BYTES
         + LEARNT_BYTES
         + 3 * SHIFTS_MAX * SHIFT_BYTES
         + 4 * ORDERED_MAX
@@ -52,8 +52,6 @@ const fn apply_bytes(scale: Scale) -> usize {
         + SMALL_BYTES
 }
 
-/// What tells whether a byte is as predicted.
-const HITS_BYTES: usize = 3 * (1 << 18 | 1 << 17 | 1 << 16);
 /// In the order of the new file, and of the old one.
 const COPY_BYTES: usize = 12;
 /// Targets that the copies did not tell.
@@ -62,6 +60,3 @@ const LEARNT_BYTES: usize = 16 << 17;
 const SHIFT_BYTES: usize = 20;
 /// Weights, tables of logits, what became of probabilities, headers, buffers.
 const SMALL_BYTES: usize = 5 << 19;
-
-// With a stream of 8 MiB, and a frame of 4 MiB, it leaves some of 64 MiB for the rest of a device's program.
-const _: () = assert!(APPLY_BYTES + (12 << 20) < 60 << 20);

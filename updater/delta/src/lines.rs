@@ -7,6 +7,8 @@ use crate::{
 
 /// The bits of half a byte: one, then two, four and eight that may follow. The first place holds the mark.
 const PLACES: usize = 16;
+/// Bytes of one line.
+pub(crate) const LINE_BYTES: usize = size_of::<Line>();
 
 /// The histories of half a byte in one context stand together, so that memory is asked once for four bits.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +55,8 @@ impl Lines {
     pub(crate) fn look(&self, context: u64) -> Spot {
         let hash = hash(context);
         let at = usize::try_from(hash >> (u64::BITS - self.bits)).unwrap_or(0);
-        let mark = u8::try_from(hash >> 24 & 0xff).unwrap_or(0).max(1);
+        // The highest bits depend on all of the context: the index has the first of them, the mark the next.
+        let mark = u8::try_from(hash >> (u64::BITS - 8 - self.bits) & 0xff).unwrap_or(0).max(1);
         let is_of_it = |at: usize| self.all[at].mark() == mark;
         Spot { at, mark, is_here: is_of_it(at), is_there: is_of_it(at ^ 1) }
     }

@@ -1,7 +1,7 @@
 //! The workstation's side: what to say about a file, then the same code as the reader.
 
 use crate::{
-    align::align,
+    align::{align, longest},
     coder::Writer,
     file::{self, Failure, Model},
     limits::{CODE_MAX, FILE_BYTES_MAX, SMALL_STREAM_BYTES_MAX},
@@ -72,7 +72,7 @@ impl<'a> Pair<'a> {
         let (in_old, tables) = sections(first, &old_space);
         let in_new = sections(new, &new_space).0;
         let is_told = isa_of_new == Isa::X86_64 && new_space.is_linked();
-        let code = if is_told { in_new.code(CODE_MAX) } else { Vec::new() };
+        let code = if is_told { in_new.code(CODE_MAX, wide(new.len())) } else { Vec::new() };
         let sections = Arc::new(Sides { old: in_old, new: in_new, tables, code, headed: wide(first.len()) });
         Self { old, new, start: 0, isa, old_space, new_space, sections }
     }
@@ -132,11 +132,10 @@ fn space_of_several(old: &[u8], ends: &[usize]) -> (Space, Isa) {
         for segment in if space.is_linked() { space.segments() } else { &all } {
             let Segment { offset, address, bytes } = *segment;
             let bytes = bytes.min(length.saturating_sub(offset));
-            segments.push(Segment {
-                offset: wide(begin) + offset,
-                address: address.wrapping_add(apart),
-                bytes,
-            });
+            if bytes > 0 {
+                let offset = wide(begin) + offset;
+                segments.push(Segment { offset, address: address.wrapping_add(apart), bytes });
+            }
         }
         isas.push(isa);
         begin = *end;
@@ -162,13 +161,16 @@ pub fn make(pairs: &[Pair<'_>]) -> Option<Vec<u8>> {
 /// The same as [`make`], and for each pair how much of the stream is written, give or take some bytes, when it is done.
 pub fn make_measured(pairs: &[Pair<'_>]) -> Option<(Vec<u8>, Vec<usize>)> {
     let planned = |pair: &Pair<'_>| Some((pair.ends()?, pair.plan()));
-    let plans: Vec<(Ends, Plan)> = pairs.iter().map(planned).collect::<Option<_>>()?;
+    let mut plans: Vec<(Ends, Plan)> = pairs.iter().map(planned).collect::<Option<_>>()?;
     let new: usize = pairs.iter().zip(&plans).map(|(pair, (_, plan))| new_bytes(pair, plan)).sum();
     if new >= LARGE_BYTES_MIN {
         let large = write(pairs, &plans, Scale::Large)?;
         if large.0.len() > SMALL_STREAM_BYTES_MAX {
             return Some(large);
         }
+    }
+    for (_, plan) in &mut plans {
+        longest(&mut plan.copies, Scale::Small.copies_max(), |copy| Copy::from(*copy).bytes);
     }
     write(pairs, &plans, Scale::Small)
 }

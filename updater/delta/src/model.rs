@@ -125,7 +125,7 @@ impl Numbers {
 
     /// A number below 2^40. A writer's larger number is a defect of its caller and is cut.
     pub(crate) fn code(&mut self, coder: &mut impl Coder, number: u64) -> u64 {
-        let number = (number + 1).min((1 << (NUMBER_BITS + 1)) - 1);
+        let number = number.saturating_add(1).min((1 << (NUMBER_BITS + 1)) - 1);
         let wanted = usize::try_from(number.ilog2()).unwrap_or(0);
         let mut length = 0;
         while length < NUMBER_BITS && self.lengths[length].code(coder, length < wanted, LIMIT) {

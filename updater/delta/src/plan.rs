@@ -3,7 +3,7 @@
 use crate::{
     coder::Coder,
     file::{Failure, Model, Result},
-    limits::{CODE_MAX, COPIES_MAX, FILE_BYTES_MAX, SEGMENTS_MAX, TABLES_MAX},
+    limits::{CODE_MAX, FILE_BYTES_MAX, SEGMENTS_MAX, TABLES_MAX},
     model::Numbers,
     moves::{Copy, Packed},
     sections::Range,
@@ -58,7 +58,7 @@ pub(crate) fn plan<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, plan
 
 fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Packed]) -> Result<Vec<Packed>> {
     let count = model.layout.code(coder, u64::try_from(known.len()).unwrap_or(0));
-    let count = usize::try_from(count).ok().filter(|count| *count <= COPIES_MAX);
+    let count = usize::try_from(count).ok().filter(|count| *count <= model.scale.copies_max());
     let count = count.ok_or(Failure::Corrupt("number of copies"))?;
     let mut copies = Vec::with_capacity(count);
     let (mut at_new, mut at_old) = (ends.new.start, 0_u64);

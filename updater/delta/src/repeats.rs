@@ -125,7 +125,7 @@ impl Repeats {
             before.is_some() && before == self.byte(self.count - 1 - back)
         };
         let same = (0..FOUND_MAX.min(self.count)).take_while(is_same).count();
-        if same >= SAME_MIN && same > self.same {
+        if same >= SAME_MIN {
             (self.next, self.same, self.wrong) = (Some(place), same, 0);
         }
     }

@@ -3,7 +3,7 @@
 use crate::{
     coder::Coder,
     file::{Failure, Result},
-    limits::SMALL_STREAM_BYTES_MAX,
+    limits::{COPIES_MAX, SMALL_STREAM_BYTES_MAX},
 };
 
 /// How large tables are. What fits into little memory can be applied beside another stream.
@@ -40,7 +40,15 @@ impl Scale {
     pub(crate) const fn repeat_bits(self) -> u32 {
         match self {
             Self::Small => 20,
-            Self::Large => 23,
+            Self::Large => 22,
+        }
+    }
+
+    /// Copies in one file at most.
+    pub(crate) const fn copies_max(self) -> usize {
+        match self {
+            Self::Small => COPIES_MAX / 4,
+            Self::Large => COPIES_MAX,
         }
     }
 

@@ -206,18 +206,18 @@ impl Sections {
         Ok(self)
     }
 
-    /// Where a file has code that is not relocated, in at most so many pieces.
+    /// Where a file of `length` bytes has code that is not relocated, in at most so many pieces.
     #[cfg(any(test, feature = "make"))]
-    pub(crate) fn code(&self, most: usize) -> Vec<Range> {
+    pub(crate) fn code(&self, most: usize, length: u64) -> Vec<Range> {
         let mut pieces: Vec<Range> = Vec::new();
         let code = self.parts.iter().filter(|(_, what)| *what == What::Code && !self.is_relocatable);
         for (range, _) in code {
             let end = pieces.last().map_or(0, |last| last.offset + last.bytes);
-            let Some(until) = range.offset.checked_add(range.bytes) else { continue };
+            let until = range.offset.saturating_add(range.bytes).min(length);
             match pieces.last_mut() {
-                _ if range.offset < end => {}
+                _ if range.offset < end || range.offset >= until => {}
                 Some(last) if range.offset - end < CODE_GAP => last.bytes = until - last.offset,
-                _ => pieces.push(*range),
+                _ => pieces.push(Range { offset: range.offset, bytes: until - range.offset }),
             }
         }
         pieces.truncate(most);

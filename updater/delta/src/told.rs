@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Contexts of a byte.
-const CONTEXTS: usize = 12;
+pub(crate) const CONTEXTS: usize = 12;
 /// Opinions on a bit: what followed in each context, and what repeats.
 const OPINIONS: usize = CONTEXTS + 1;
 /// Kinds of bytes.

@@ -61,7 +61,7 @@ mod tests {
     fn the_stream_applied() {
         let delta = fs::read(env::var_os(STREAM).expect("run by the test above")).unwrap();
         let (old, new) = pieces();
-        let before = memory("VmHWM");
+        let before = memory("VmRSS");
         let (mut source, mut at) = (old.as_slice(), 0);
         let mut sink = |bytes: &[u8]| {
             assert_eq!(&new[at..at + bytes.len()], bytes);

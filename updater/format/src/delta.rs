@@ -26,17 +26,21 @@ pub const TABLE_STORED_BYTES_MAX: usize = 4 << 20;
 /// Bytes of the table at most, unpacked.
 pub const TABLE_BYTES_MAX: usize = 16 << 20;
 /// Operations at most.
-pub const OPERATIONS_MAX: usize = 1 << 16;
+pub const OPERATIONS_MAX: usize = 1 << 14;
 /// Files of one operation at most.
-pub const FILES_MAX: usize = 1 << 14;
+pub const FILES_MAX: usize = 1 << 13;
 /// Extents of one file, or of one copy, at most.
 pub const EXTENTS_MAX: usize = 1 << 12;
+/// Extents of all files of one operation at most.
+pub const OPERATION_EXTENTS_MAX: usize = 1 << 15;
 /// Files of all operations together at most: a machine holds the table in memory.
-pub const TABLE_FILES_MAX: usize = 1 << 16;
+pub const TABLE_FILES_MAX: usize = 1 << 15;
 /// Extents of all operations together at most.
-pub const TABLE_EXTENTS_MAX: usize = 1 << 18;
+pub const TABLE_EXTENTS_MAX: usize = 1 << 17;
+/// Bytes of an old file at most: all its extents.
+pub const OLD_BYTES_MAX: u64 = (1 << 32) - 1;
 /// Bytes of one stream of differences at most: a machine holds it in memory.
-pub const STREAM_BYTES_MAX: u32 = 8 << 20;
+pub const STREAM_BYTES_MAX: u32 = 6 << 20;
 /// Bytes that one operation makes at most.
 pub const OPERATION_BYTES_MAX: u64 = 256 << 20;
 /// Bytes that one packed file has at most when it is unpacked.

@@ -1,9 +1,9 @@
 //! The table of a delta: what makes each run of frames.
 
 use super::{
-    EXTENTS_MAX, Encoder, Extent, FILES_MAX, File, How, Method, NotADelta, OPERATION_BYTES_MAX,
-    OPERATIONS_MAX, Operation, Packed, STREAM_BYTES_MAX, Side, TABLE_BYTES_MAX, TABLE_EXTENTS_MAX,
-    TABLE_FILES_MAX, UNPACKED_BYTES_MAX,
+    EXTENTS_MAX, Encoder, Extent, FILES_MAX, File, How, Method, NotADelta, OLD_BYTES_MAX,
+    OPERATION_BYTES_MAX, OPERATION_EXTENTS_MAX, OPERATIONS_MAX, Operation, Packed, STREAM_BYTES_MAX, Side,
+    TABLE_BYTES_MAX, TABLE_EXTENTS_MAX, TABLE_FILES_MAX, UNPACKED_BYTES_MAX,
     varint::{Reader, put},
 };
 use crate::bundle::{Frame, Index, Part};
@@ -259,7 +259,10 @@ fn is_sound(operation: &Operation, frames: &[Frame]) -> bool {
             length(extents).filter(|_| nothing)
         }
         Method::Files(files) => {
-            let within = operation.stream <= u64::from(STREAM_BYTES_MAX) && files.len() <= FILES_MAX;
+            let extents: usize = files.iter().map(|file| file.old.len()).sum();
+            let within = operation.stream <= u64::from(STREAM_BYTES_MAX)
+                && files.len() <= FILES_MAX
+                && extents <= OPERATION_EXTENTS_MAX;
             let sum = files
                 .iter()
                 .try_fold(0_u64, |sum, file| is_file(file).then(|| sum.checked_add(file.bytes))?);
@@ -295,7 +298,7 @@ fn is_file(file: &File) -> bool {
         How::Same => old == file.bytes,
         How::Contents(packed) => is_right(packed),
     };
-    file.bytes > 0 && is_made_right
+    file.bytes > 0 && old <= OLD_BYTES_MAX && is_made_right
 }
 
 #[cfg(test)]

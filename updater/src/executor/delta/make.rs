@@ -127,8 +127,9 @@ impl Hands<'_> {
                     return Err(Failure::Wrong("what it carries is damaged".to_owned()));
                 }
                 let mut olds = slots.old_files(files, &window)?;
-                let each = olds.iter().zip(files);
-                let same = each.map(|(old, file)| (file.how == How::Same).then(|| old.clone())).collect();
+                // The stream knows nothing of these.
+                let each = olds.iter_mut().zip(files);
+                let same = each.map(|(old, file)| (file.how == How::Same).then(|| old.take())).collect();
                 let making = Making { files, same, tools, output, done: 0, begun: None, packing: None };
                 let (back, problem) = making.run(stream, &mut olds);
                 output = back;

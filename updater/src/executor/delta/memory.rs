@@ -1,7 +1,41 @@
-//! How much memory the machine has to spare.
+//! How much memory operations take, and how much the machine has to spare.
 
+use super::old::{CHUNK, OldFile, PIECE_BYTES, WINDOW};
+use super::pair;
 use coracle_block::read_limited;
+use coracle_delta::limits::{APPLY_BYTES, APPLY_SMALL_BYTES, SMALL_STREAM_BYTES_MAX};
+use coracle_format::bundle::FRAME_BYTES_MAX;
+use coracle_format::delta::{
+    Extent, FILES_MAX, File, OPERATION_EXTENTS_MAX, OPERATIONS_MAX, Operation, STREAM_BYTES_MAX,
+    TABLE_EXTENTS_MAX, TABLE_FILES_MAX,
+};
 use std::path::Path;
+
+/// What is promised of an update by delta, whatever the delta is.
+const UPDATE_BYTES_MAX: usize = 64 << 20;
+/// What all the rest of this program takes, give or take little.
+const PROGRAM_BYTES: usize = 3 << 20;
+/// The operations of a delta, which are all in memory.
+const TABLE_BYTES: usize = TABLE_EXTENTS_MAX * size_of::<Extent>()
+    + TABLE_FILES_MAX * size_of::<File>()
+    + OPERATIONS_MAX * size_of::<(Operation, u64)>();
+
+#[expect(clippy::as_conversions, reason = "constants of 32 bits")]
+const STREAM_BYTES: usize = STREAM_BYTES_MAX as usize;
+#[expect(clippy::as_conversions, reason = "constants of 32 bits")]
+const FRAME_BYTES: usize = FRAME_BYTES_MAX as usize;
+
+/// One operation with these files and extents, and what reads and writes for it.
+const fn operation(files: usize, extents: usize) -> usize {
+    let read = files * (size_of::<File>() + 2 * size_of::<OldFile<'_>>());
+    read + extents * (size_of::<Extent>() + PIECE_BYTES) + FRAME_BYTES + WINDOW + CHUNK
+}
+
+const ONE: usize = APPLY_BYTES + STREAM_BYTES + operation(FILES_MAX, OPERATION_EXTENTS_MAX);
+const SMALL: usize =
+    APPLY_SMALL_BYTES + SMALL_STREAM_BYTES_MAX + operation(pair::FILES_MAX, pair::EXTENTS_MAX);
+const _: () = assert!(PROGRAM_BYTES + TABLE_BYTES + ONE <= UPDATE_BYTES_MAX);
+const _: () = assert!(PROGRAM_BYTES + TABLE_BYTES + 2 * SMALL <= UPDATE_BYTES_MAX);
 
 /// Bytes of the kernel's account that are read at most.
 const BYTES_MAX: usize = 64 << 10;

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::io;
 
 /// Bytes that are read ahead.
-const WINDOW: usize = 256 << 10;
+pub(super) const WINDOW: usize = 256 << 10;
 /// Bytes of one read of much.
 pub(super) const CHUNK: usize = 1 << 20;
 /// What is read begins at multiples of this, so that the kernel reads no page twice.
@@ -42,6 +42,9 @@ struct Piece {
     at: u64,
     bytes: u64,
 }
+
+/// Bytes of memory that each piece takes.
+pub(super) const PIECE_BYTES: usize = size_of::<Piece>();
 
 /// A file that is read from anywhere.
 #[derive(Clone, Debug)]
@@ -88,6 +91,12 @@ impl<'a> OldFile<'a> {
     ) -> Self {
         let pieces = vec![Piece { begin: 0, side: Side::New, at, bytes }];
         Self { pieces, length: bytes, ..Self::empty(slots, (window, number)) }
+    }
+
+    /// The file, which has no bytes from then on.
+    pub(super) fn take(&mut self) -> Self {
+        let pieces = std::mem::take(&mut self.pieces);
+        Self { pieces, length: std::mem::take(&mut self.length), ..*self }
     }
 
     fn empty(slots: &Slots<'a>, (window, number): (&'a RefCell<Window>, usize)) -> Self {

@@ -220,7 +220,9 @@ fn cuts_trailing_bytes_and_numbers_beyond_the_bytes_are_refused() {
         assert!(Table::parse(&bytes[..end], &index()).is_err(), "cut at {end}");
     }
     assert_eq!(Table::parse(&[&bytes[..], &[0]].concat(), &index()), Err(NotADelta::Length));
-    assert_eq!(Table::parse(&[0xff, 0xff, 3], &index()), Err(NotADelta::Length));
+    // As many operations as there may be, and one more.
+    assert_eq!(Table::parse(&[0x80, 0x80, 1], &index()), Err(NotADelta::Length));
+    assert_eq!(Table::parse(&[0x81, 0x80, 1], &index()), Err(NotADelta::Limit));
     assert_eq!(Table::parse(&[0xff, 0xff, 0xff, 3], &index()), Err(NotADelta::Limit));
 }
 
@@ -270,8 +272,11 @@ fn all_files_and_extents_together_have_limits() {
         let index = frames(operations);
         (Table::parse(&table.encode(), &index).map(drop), Table::new(table.operations, &index).map(drop))
     };
-    assert_eq!(table(16, 4096, 0), (Ok(()), Ok(())));
-    assert_eq!(table(17, 4096, 0), (Err(NotADelta::Limit), Err(NotADelta::Limit)));
-    assert_eq!(table(64, 1, 4096), (Ok(()), Ok(())));
-    assert_eq!(table(65, 1, 4096), (Err(NotADelta::Limit), Err(NotADelta::Limit)));
+    assert_eq!(table(8, 4096, 0), (Ok(()), Ok(())));
+    assert_eq!(table(9, 4096, 0), (Err(NotADelta::Limit), Err(NotADelta::Limit)));
+    assert_eq!(table(32, 1, 4096), (Ok(()), Ok(())));
+    assert_eq!(table(33, 1, 4096), (Err(NotADelta::Limit), Err(NotADelta::Limit)));
+    // And each operation by itself.
+    assert_eq!(table(1, 8, 4096), (Ok(()), Ok(())));
+    assert_eq!(table(1, 16, 4096), (Err(NotADelta::Operation(0)), Err(NotADelta::Operation(0))));
 }
