@@ -109,9 +109,18 @@ mod tests {
 
     #[test]
     fn only_what_takes_little_memory_runs_beside_another_one() {
-        assert!(is_small(&operation(1 << 20, &[3 << 20, 1 << 20])));
-        assert!(!is_small(&operation((1 << 20) + 1, &[1])));
+        let most = wide(SMALL_STREAM_BYTES_MAX);
+        assert!(is_small(&operation(most, &[3 << 20, 1 << 20])));
+        assert!(!is_small(&operation(most + 1, &[1])));
         assert!(!is_small(&operation(1, &[3 << 20, (1 << 20) + 1])));
+        assert!(is_small(&operation(1, &vec![1; EXTENTS_MAX / 2])));
+        assert!(!is_small(&operation(1, &vec![1; EXTENTS_MAX / 2 + 1])));
+        let Method::Files(files) = operation(1, &[1]).method else { panic!("no files") };
+        let of = |count| Operation {
+            method: Method::Files(files.iter().cycle().take(count).cloned().collect()),
+            ..operation(1, &[])
+        };
+        assert!(is_small(&of(FILES_MAX)) && !is_small(&of(FILES_MAX + 1)));
         let copy = Method::Copy(operation(1, &[1]).files()[0].old.clone());
         assert!(!is_small(&Operation { method: copy, ..operation(0, &[]) }));
     }
