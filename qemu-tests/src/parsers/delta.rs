@@ -138,8 +138,32 @@ pub(super) fn delta_stream_seeds() -> Vec<Vec<u8>> {
     new.truncate(new.len() / 16 * 16);
     let second = &OLD[70..170];
     let pair = |old, new| coracle_delta::Pair::of(old, new);
-    let pairs = [pair(OLD, &new), pair(&OLD[64..], second)];
-    let stream = coracle_delta::make(&pairs).unwrap_or_default();
-    let lengths = [new.len() / 16, second.len()].map(|length| u8::try_from(length).unwrap_or(0));
-    vec![[&lengths[..], &stream].concat()]
+    let code = program(OLD);
+    let several = coracle_delta::Pair::of_several(OLD, &[64, OLD.len()], &code);
+    let seed = |pairs: &[coracle_delta::Pair<'_>; 2]| {
+        let stream = coracle_delta::make(pairs).unwrap_or_default();
+        let bytes = [pairs[0].new.len() / 16, pairs[1].new.len()];
+        let lengths = bytes.map(|length| u8::try_from(length).unwrap_or(0));
+        [&lengths[..], &stream].concat()
+    };
+    vec![seed(&[pair(OLD, &new), pair(&OLD[64..], second)]), seed(&[several, pair(&OLD[64..], second)])]
+}
+
+/// A program of 16 times some bytes, with a section that holds this code.
+fn program(code: &[u8]) -> Vec<u8> {
+    const BEFORE: usize = 64 + 56;
+    let mut code = code.to_vec();
+    code.resize((BEFORE + code.len()).next_multiple_of(16) - BEFORE, 0);
+    let wide = |number: usize| u64::try_from(number).unwrap_or(0);
+    let (at, bytes) = (BEFORE + code.len(), code.len());
+    let mut out = vec![0; 64];
+    out[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    (out[16], out[18], out[32], out[54], out[56], out[58], out[60]) = (2, 62, 64, 56, 1, 64, 2);
+    out[40..48].copy_from_slice(&wide(at).to_le_bytes());
+    let words = |words: &[u64]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+    out.extend(words(&[1, 0, 0x40_0000, 0x40_0000, wide(at), wide(at), 4096]));
+    out.extend(code);
+    out.extend([0; 64]);
+    out.extend(words(&[1 << 32, 6, 0x40_0000 + wide(BEFORE), wide(BEFORE), wide(bytes), 0, 0, 0]));
+    out
 }
