@@ -56,6 +56,13 @@ impl Earlier {
         self.contents.get(digest)?.iter().copied().find(|number| *number != piece && is_there(*number))
     }
 
+    /// Whether hardly anything of it is in the old release. Anything else is better made of that alone: where the rest went
+    /// tells more of it than the same bytes elsewhere.
+    pub(super) fn is_new(&self, piece: usize) -> bool {
+        let changed = self.changed.get(piece).and_then(Option::as_ref);
+        changed.is_some_and(|(_, left)| left.is_most_of(&self.sketches.all[piece]))
+    }
+
     /// Files that have some of it, the one that has most first, when of each so many bytes are there.
     pub(super) fn alike(&self, piece: usize, there: impl Fn(usize) -> usize) -> Vec<usize> {
         let Some((_, left)) = self.changed.get(piece).and_then(Option::as_ref) else { return Vec::new() };
@@ -120,6 +127,20 @@ mod tests {
         let half = files[3].len() / 2;
         assert_eq!(earlier.alike(4, |number| if number == 3 { half } else { 0 }), [3]);
         assert!(earlier.alike(4, |number| if number == 3 { half - 1 } else { 0 }).is_empty());
+    }
+
+    #[test]
+    fn a_file_is_new_if_hardly_anything_of_it_is_in_the_old_release() {
+        let (old, other) = (noise(1, 100_000), noise(2, 100_000));
+        for (kept, expected) in [(0, true), (15_000, true), (40_000, false), (100_000, false)] {
+            let file = [&old[..kept], &other[kept..]].concat();
+            let own = Sketch::of(&file);
+            let left = Left::all_of(&own).without(&Sketch::of(&old));
+            let piece = Piece::file("file", Part::Root, std::iter::once(0..file.len()).collect());
+            let changed = Changed { digest: Digest::of(&file), own, left };
+            assert_eq!(Earlier::of(&[piece], vec![Some(changed)]).is_new(0), expected, "{kept}");
+        }
+        assert!(!earlier(&[noise(1, 100)]).is_new(0), "a short file has no sketch");
     }
 
     #[test]

@@ -141,6 +141,11 @@ impl Left {
         Self { places: own.0.clone(), reach: own.reach() }
     }
 
+    /// Whether it is more than three quarters of the file, as far as is known.
+    pub(super) fn is_most_of(&self, own: &Sketch) -> bool {
+        self.places.len() * 4 > own.0.range(..=self.reach).count() * 3
+    }
+
     /// What is left when this is chosen too.
     pub(super) fn without(mut self, chosen: &Sketch) -> Self {
         self.reach = self.reach.min(chosen.reach());

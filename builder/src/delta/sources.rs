@@ -53,7 +53,8 @@ impl Source {
 pub(super) struct Sources(Vec<Source>);
 
 impl Sources {
-    /// What a tile of a run is made of. New bytes come first, and of them those of the file itself.
+    /// What a tile of a run is made of. Of a file that is new but for its name new bytes come first, and of them those of the
+    /// file itself.
     pub(super) fn of(sides: &Sides<'_>, run: &Run, tile: &Tile) -> Self {
         let piece = &sides.new.1.all[tile.piece];
         let base = sides.pairs.base(tile.piece);
@@ -61,14 +62,16 @@ impl Sources {
         let new = |number: usize| Source::of_new(&sides.new.1.all[number], run);
         let mut room = Room { bytes: BYTES_MAX, extents: EXTENTS_MAX };
         let first = base.map(|base| old(base.piece)).filter(|first| room.take_anyway(first));
-        if piece.kind != Kind::File {
-            return Self(first.into_iter().collect());
+        let beside = base.and_then(|base| base.beside).map(old);
+        if piece.kind != Kind::File || !sides.pairs.earlier.is_new(tile.piece) {
+            let beside = beside.filter(|beside| room.take(beside));
+            return Self(first.into_iter().chain(beside).collect());
         }
         let alike = sides.pairs.earlier.alike(tile.piece, |number| new(number).len());
         let itself = Some(new(tile.piece)).filter(|itself| itself.len() >= ITSELF_BYTES_MIN);
         let mut all: Vec<Source> = itself.into_iter().chain(alike.into_iter().map(new)).collect();
         all.retain(|source| room.take(source));
-        let beside = base.and_then(|base| base.beside).map(old).filter(|beside| room.take(beside));
+        let beside = beside.filter(|beside| room.take(beside));
         all.extend(first.into_iter().chain(beside));
         Self(all)
     }
