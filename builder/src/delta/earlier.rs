@@ -87,12 +87,8 @@ impl Earlier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delta::sketch::tests::noise;
     use coracle_format::bundle::Part;
-
-    fn noise(seed: u32, bytes: usize) -> Vec<u8> {
-        let block = |number: u32| Digest::of(&[seed.to_le_bytes(), number.to_le_bytes()].concat()).0;
-        (0_u32..).flat_map(block).take(bytes).collect()
-    }
 
     /// Of files the old release has nothing of.
     fn earlier(files: &[Vec<u8>]) -> Earlier {

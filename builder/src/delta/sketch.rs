@@ -155,11 +155,12 @@ impl Left {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::digest::Digest;
 
-    fn noise(seed: u32, bytes: usize) -> Vec<u8> {
+    /// Bytes that are nowhere else.
+    pub(in crate::delta) fn noise(seed: u32, bytes: usize) -> Vec<u8> {
         let block = |number: u32| Digest::of(&[seed.to_le_bytes(), number.to_le_bytes()].concat()).0;
         (0_u32..).flat_map(block).take(bytes).collect()
     }

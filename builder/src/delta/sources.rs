@@ -1,7 +1,7 @@
 //! What a tile is made of: bytes of the old release, and of what of the new one is there before it is made.
 
 use super::{
-    piece::{Kind, Piece, Tile},
+    piece::{Piece, Tile},
     plan::{Run, Sides, cut},
 };
 use coracle_format::{
@@ -56,22 +56,19 @@ impl Sources {
     /// What a tile of a run is made of. Of a file that is new but for its name new bytes come first, and of them those of the
     /// file itself.
     pub(super) fn of(sides: &Sides<'_>, run: &Run, tile: &Tile) -> Self {
-        let piece = &sides.new.1.all[tile.piece];
         let base = sides.pairs.base(tile.piece);
         let old = |number: usize| Source::of_old(&sides.old.1.all[number]);
         let new = |number: usize| Source::of_new(&sides.new.1.all[number], run);
         let mut room = Room { bytes: BYTES_MAX, extents: EXTENTS_MAX };
         let first = base.map(|base| old(base.piece)).filter(|first| room.take_anyway(first));
-        let beside = base.and_then(|base| base.beside).map(old);
-        if piece.kind != Kind::File || !sides.pairs.earlier.is_new(tile.piece) {
-            let beside = beside.filter(|beside| room.take(beside));
-            return Self(first.into_iter().chain(beside).collect());
+        let mut all = Vec::new();
+        if sides.pairs.earlier.is_new(tile.piece) {
+            all.extend(Some(new(tile.piece)).filter(|itself| itself.len() >= ITSELF_BYTES_MIN));
+            let alike = sides.pairs.earlier.alike(tile.piece, |number| new(number).len());
+            all.extend(alike.into_iter().map(new));
         }
-        let alike = sides.pairs.earlier.alike(tile.piece, |number| new(number).len());
-        let itself = Some(new(tile.piece)).filter(|itself| itself.len() >= ITSELF_BYTES_MIN);
-        let mut all: Vec<Source> = itself.into_iter().chain(alike.into_iter().map(new)).collect();
         all.retain(|source| room.take(source));
-        let beside = beside.filter(|beside| room.take(beside));
+        let beside = base.and_then(|base| base.beside).map(old).filter(|beside| room.take(beside));
         all.extend(first.into_iter().chain(beside));
         Self(all)
     }
