@@ -2,63 +2,86 @@
 
 use crate::{
     histories::{Histories, History},
+    lines::Line,
     logistic::Logistic,
 };
 
-/// The probability of a bit, in 32 bits, with how often it was learnt from.
+/// The probability of a bit in 22 bits, with how often it was learnt from in 10.
 #[derive(Clone, Copy, Debug)]
-struct Chance {
-    one: u32,
-    seen: u32,
-}
+struct Chance(u32);
+
+/// How fast a probability moves that was learnt from so many times, of 65536.
+static RATES: [u32; Chance::TIMES] = {
+    let mut rates = [0; Chance::TIMES];
+    let (mut seen, mut parts) = (0, 3);
+    while seen < rates.len() {
+        rates[seen] = (2 << 16) / parts;
+        seen += 1;
+        parts += 2;
+    }
+    rates
+};
 
 impl Chance {
-    /// It stays this far from certainty.
-    const MARGIN: i64 = 1 << 18;
+    const SEEN_BITS: u32 = 10;
+    const TIMES: usize = 1 << Self::SEEN_BITS;
+    const MOST: u32 = u32::MAX >> Self::SEEN_BITS;
     /// How much is believed at first, and at most.
     const FIRST: u32 = 3;
     const LAST: u32 = 1000;
 
     /// Of what was seen so often.
     fn of([zeros, ones]: [u8; 2]) -> Self {
-        let [zeros, ones] = [zeros, ones].map(u64::from);
-        let one = (2 * ones + 1) * u64::from(u32::MAX) / (2 * (zeros + ones) + 2);
-        Self { one: u32::try_from(one).unwrap_or(u32::MAX), seen: Self::FIRST }
+        let [zeros, ones] = [zeros, ones].map(u32::from);
+        let one = (2 * ones + 1) * (Self::MOST / (2 * (zeros + ones) + 2));
+        Self(one << Self::SEEN_BITS | Self::FIRST)
     }
 
+    const fn one(self) -> u32 {
+        self.0 >> Self::SEEN_BITS
+    }
+
+    /// Moves what is left up to the bit.
+    #[inline]
     fn learn(&mut self, bit: bool) {
-        let target = if bit { i64::from(u32::MAX) } else { 0 };
-        let one = i64::from(self.one);
-        let moved = one + (target - one) * 2 / i64::from(2 * self.seen + 3);
-        let most = i64::from(u32::MAX) - Self::MARGIN;
-        self.one = u32::try_from(moved.clamp(Self::MARGIN, most)).unwrap_or(u32::MAX / 2);
-        self.seen = (self.seen + 1).min(Self::LAST);
+        let seen = self.0 % (1 << Self::SEEN_BITS);
+        let end = if bit { Self::MOST } else { 0 };
+        let left = self.one() ^ end;
+        let left = left - (((left >> 4) * RATES[usize::try_from(seen).unwrap_or(0)]) >> 12);
+        self.0 = (left ^ end) << Self::SEEN_BITS | (seen + u32::from(seen < Self::LAST));
     }
 }
 
-/// What histories mean, in several situations.
+/// What histories mean in each of several contexts.
 #[derive(Debug)]
-pub(crate) struct Chances(Vec<Chance>);
+pub(crate) struct Chances(Vec<[Chance; 1 << 8]>);
 
 impl Chances {
-    /// In so many situations what was seen is what will be.
-    pub(crate) fn new(histories: &Histories, situations: usize) -> Self {
-        let each = (0..situations).flat_map(|_| 0..=History::MAX);
-        Self(each.map(|history| Chance::of(histories.seen(history))).collect())
+    /// In so many contexts what was seen is what will be.
+    pub(crate) fn new(histories: &Histories, contexts: usize) -> Self {
+        let mut each = [Chance(0); 1 << 8];
+        each.iter_mut()
+            .zip(0..=History::MAX)
+            .for_each(|(to, history)| *to = Chance::of(histories.seen(history)));
+        Self(vec![each; contexts])
     }
 
-    fn index(situation: usize, history: History) -> usize {
-        situation << 8 | usize::from(history)
+    /// The logits of the next bit, as far as there is room for them.
+    #[inline]
+    pub(crate) fn opinions(&self, logistic: &Logistic, (lines, node): (&[Line], usize), logits: &mut [i16]) {
+        for ((chances, line), logit) in self.0.iter().zip(lines).zip(logits) {
+            *logit = logistic.stretch_high(chances[usize::from(line.history(node))].one());
+        }
     }
 
-    /// The probability, of 65536.
-    pub(crate) fn one(&self, situation: usize, history: History) -> u16 {
-        u16::try_from(self.0[Self::index(situation, history)].one >> 16).unwrap_or(u16::MAX)
-    }
-
-    /// Takes what followed.
-    pub(crate) fn learn(&mut self, situation: usize, history: History, bit: bool) {
-        self.0[Self::index(situation, history)].learn(bit);
+    /// Takes the bit.
+    #[inline]
+    pub(crate) fn learn(&mut self, histories: &Histories, (lines, node): (&mut [Line], usize), bit: bool) {
+        for (chances, line) in self.0.iter_mut().zip(lines) {
+            let history = line.history(node);
+            chances[usize::from(history)].learn(bit);
+            line.set_history(node, histories.after(history, bit));
+        }
     }
 }
 
@@ -124,10 +147,26 @@ mod tests {
         let histories = Histories::new();
         let mut chances = Chances::new(&histories, 2);
         let twice = histories.after(histories.after(0, true), true);
-        assert!(chances.one(1, twice) > 1 << 15);
-        (0..1000).for_each(|_| chances.learn(1, twice, false));
-        assert!(chances.one(1, twice) < 400);
-        assert!(chances.one(0, twice) > 1 << 15, "another situation");
+        let logistic = Logistic::new();
+        let lines = |node, own| {
+            let mut lines = [Line::default(); 2];
+            lines.iter_mut().zip(own).for_each(|(line, history)| line.set_history(node, history));
+            lines
+        };
+        let opinions = |chances: &Chances| {
+            let mut logits = [0; 2];
+            chances.opinions(&logistic, (&lines(3, [twice; 2]), 3), &mut logits);
+            logits
+        };
+        assert!(opinions(&chances)[1] > 0);
+        for _ in 0..1000 {
+            let mut lines = lines(5, [0, twice]);
+            chances.learn(&histories, (&mut lines, 5), false);
+            assert_eq!(lines[1].history(5), histories.after(twice, false));
+        }
+        let [other, own] = opinions(&chances);
+        assert!(own < -1200, "{own}");
+        assert!(other > 0, "another context");
     }
 
     #[test]

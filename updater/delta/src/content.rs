@@ -15,10 +15,12 @@ const PAIR_BITS: u32 = 17;
 const PLACE_BITS: u32 = CLASS_BITS + 6;
 const HIT_SETS: usize = 1 << (CLASS_BITS + 4);
 const RUN_LENGTHS: usize = 256;
+const SAME_HISTORY: u32 = 4;
+const HIT_LANES: usize = 4;
 /// Bytes of memory for what tells whether a byte is as predicted.
 pub(crate) const HITS_BYTES: usize = size_of::<Slot>()
     * (1 << HISTORY_BITS | 1 << PAIR_BITS | 1 << PLACE_BITS)
-    + size_of::<[i32; 3]>() * HIT_SETS;
+    + size_of::<[i16; HIT_LANES]>() * HIT_SETS;
 
 /// What is known about a byte before it is coded.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +43,11 @@ pub(crate) struct Content {
     history: Vec<Slot>,
     pair: Vec<Slot>,
     place: Vec<Slot>,
-    hit_mixer: Mixer<3>,
+    hit_mixer: Mixer<HIT_LANES>,
     runs: Vec<Slot>,
+    /// Whether many bytes are what they were, by whether the last ones were, the last lowest.
+    same: [Slot; 1 << SAME_HISTORY],
+    was_same: usize,
     bytes: Bytes,
 }
 
@@ -61,8 +66,10 @@ impl Content {
             history: vec![Slot::NEW; 1 << HISTORY_BITS],
             pair: vec![Slot::NEW; 1 << PAIR_BITS],
             place: vec![Slot::NEW; 1 << PLACE_BITS],
-            hit_mixer: Mixer::new(HIT_SETS, 16),
+            hit_mixer: Mixer::new(HIT_SETS, 3, 16),
             runs: vec![Slot::NEW; RUN_LENGTHS],
+            same: [Slot::NEW; 1 << SAME_HISTORY],
+            was_same: 0,
             bytes: Bytes::new(&logistic, scale),
             logistic,
         }
@@ -72,6 +79,13 @@ impl Content {
     pub(crate) fn run(&mut self, coder: &mut impl Coder, clean: usize, is: bool) -> bool {
         let length = (clean / 32).min(RUN_LENGTHS - 1);
         self.runs[length].code(coder, is, 250)
+    }
+
+    /// Whether many bytes are what they were.
+    pub(crate) fn same(&mut self, coder: &mut impl Coder, is: bool) -> bool {
+        let is = self.same[self.was_same].code(coder, is, 100);
+        self.was_same = (self.was_same << 1 | usize::from(is)) % self.same.len();
+        is
     }
 
     /// Whether a byte is as predicted.
@@ -84,9 +98,10 @@ impl Content {
             class << 6 | (history & 15) << 2 | place.at & 3,
         );
         let slots = [self.history[indices.0], self.pair[indices.1], self.place[indices.2]];
-        let logits = slots.map(|slot| self.logistic.stretch(slot.one()));
+        let [first, second, third] = slots.map(|slot| self.logistic.stretch(slot.one()));
+        let logits = [first, second, third, 0];
         let set = class << 4 | history & 15;
-        let one = self.hit_mixer.mix(&self.logistic, set, &logits);
+        let one = self.logistic.squash(self.hit_mixer.logit(set, &logits));
         let bit = coder.code(one, is);
         self.hit_mixer.learn(set, &logits, one, bit);
         self.history[indices.0].learn(bit, 250);

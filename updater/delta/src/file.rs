@@ -18,8 +18,10 @@ use crate::{
 };
 use std::{fmt, io};
 
-/// Bytes that are coded as one when all were as predicted for a while.
+/// Bytes that are coded as one when all were as predicted for a while; fewer, if a reference would be cut.
 pub(crate) const RUN_BYTES: usize = 32;
+/// Bytes that are coded as one when all are as they were: nothing in them is predicted, which is what takes most time.
+pub(crate) const SAME_BYTES: usize = 512;
 
 /// The old file.
 pub trait Old {
@@ -117,8 +119,8 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    fn extend(&mut self, bytes: &[u8; RUN_BYTES]) -> Result<()> {
-        self.recent = bytes.last_chunk().copied().map_or(0, u64::from_be_bytes);
+    fn extend(&mut self, bytes: &[u8]) -> Result<()> {
+        self.recent = bytes.last_chunk().copied().map_or(self.recent, u64::from_be_bytes);
         self.at += bytes.len();
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= OUTPUT_BYTES { self.flush() } else { Ok(()) }
@@ -212,17 +214,24 @@ impl<C: Coder> Run<'_, C> {
         byte
     }
 
-    fn copy(&mut self, old: &mut dyn Old, copy: &Copy) -> Result<()> {
+    fn copy(&mut self, old: &mut dyn Old, copy: &Copy, buffer: &mut Vec<u8>) -> Result<()> {
         (self.history, self.clean, self.pending) = (u32::MAX, 0, None);
         let mut done = 0;
         while done < copy.bytes {
             let bytes = (copy.bytes - done).min(PIECE_BYTES);
             self.goes_on()?;
-            let piece = piece(old, copy.old + done, bytes)?;
-            let view = View { bytes: &piece.0, start: piece.1 };
-            let mut at = 0;
+            let view = piece(old, (copy.old + done, bytes), buffer)?;
+            // How far it is known that not all is as it was.
+            let (mut at, mut differs) = (0, 0);
             while at < bytes {
                 let (from, left) = (copy.old + done + at, copy.bytes - done - at);
+                if at >= differs && bytes - at >= SAME_BYTES && self.pending.is_none() {
+                    if self.same(&view, from)? {
+                        at += SAME_BYTES;
+                        continue;
+                    }
+                    differs = at + SAME_BYTES;
+                }
                 at += if bytes - at >= RUN_BYTES && left >= RUN_BYTES { self.run(&view, from)? } else { 0 };
                 if at < bytes {
                     self.byte(&view, copy.old + done + at, copy.bytes - done - at)?;
@@ -234,18 +243,34 @@ impl<C: Coder> Run<'_, C> {
         Ok(())
     }
 
+    /// Whether the next bytes are what they were, wherever it is that they refer to. Then they are done, and nothing was
+    /// learnt.
+    fn same(&mut self, view: &View<'_>, old: usize) -> Result<bool> {
+        let bytes = view.many(old, SAME_BYTES);
+        let wanted =
+            self.wanted.and_then(|wanted| wanted.get(self.output.at - self.start..)?.get(..SAME_BYTES));
+        let is = self.model.content.same(self.coder, wanted == Some(bytes));
+        if is {
+            self.output.extend(bytes)?;
+            self.clean += SAME_BYTES;
+            self.history = u32::MAX;
+        }
+        Ok(is)
+    }
+
     /// Many bytes at once, if all before them were as predicted. Gives how many.
     fn run(&mut self, view: &View<'_>, old: usize) -> Result<usize> {
         let mut total = 0;
         while self.clean >= RUN_BYTES && self.pending.is_none() && total == 0 {
-            let Some((predicted, reached)) = self.predict(view, old) else { break };
-            let is = (0..).zip(predicted).all(|(ahead, byte)| self.wanted(ahead) == byte);
+            let (predicted, bytes, reached) = self.predict(view, old);
+            let predicted = &predicted[..bytes];
+            let is = (0..).zip(predicted).all(|(ahead, byte)| self.wanted(ahead) == *byte);
             if self.model.content.run(self.coder, self.clean, is) {
-                self.output.extend(&predicted)?;
+                self.output.extend(predicted)?;
                 self.reached = reached;
-                self.clean += RUN_BYTES;
+                self.clean += bytes;
                 self.history = u32::MAX;
-                total += RUN_BYTES;
+                total += bytes;
             } else {
                 self.clean = 0;
             }
@@ -253,15 +278,15 @@ impl<C: Coder> Run<'_, C> {
         Ok(total)
     }
 
-    /// The next bytes as they should be, unless a reference sticks out at their end.
-    fn predict(&mut self, view: &View<'_>, old: usize) -> Option<([u8; RUN_BYTES], Reached)> {
+    /// The next bytes as they should be, and how many they are: all, but for a reference that sticks out at their end.
+    fn predict(&mut self, view: &View<'_>, old: usize) -> ([u8; RUN_BYTES], usize, Reached) {
         let mut out = [0; RUN_BYTES];
         let (mut at, mut reached) = (0, self.reached);
         while at < RUN_BYTES {
             let quiet = self.references.quiet(&mut self.stretch, view, (old + at, RUN_BYTES - at));
             if quiet > 0 {
-                let from = (old + at).checked_sub(view.start)?;
-                out.get_mut(at..at + quiet)?.copy_from_slice(view.bytes.get(from..from + quiet)?);
+                let from = view.many(old + at, quiet);
+                out[at..].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
                 at += quiet;
                 continue;
             }
@@ -269,7 +294,8 @@ impl<C: Coder> Run<'_, C> {
             if let Some(guess) =
                 self.references.guess(&self.model.known, (view, &self.stretch), place, reached)
             {
-                out.get_mut(at..at + guess.len())?.copy_from_slice(&guess.bytes[..guess.len()]);
+                let Some(to) = out.get_mut(at..at + guess.len()) else { break };
+                to.copy_from_slice(&guess.bytes[..guess.len()]);
                 guess.follow(&mut reached, u64::from_le_bytes(guess.bytes));
                 at += guess.len();
             } else {
@@ -277,7 +303,7 @@ impl<C: Coder> Run<'_, C> {
                 at += 1;
             }
         }
-        Some((out, reached))
+        (out, at, reached)
     }
 
     /// One byte of a copy, of which `left` bytes are left.
@@ -322,24 +348,26 @@ impl<C: Coder> Run<'_, C> {
     }
 
     fn all(mut self, old: &mut dyn Old, plan: &Plan, end: usize) -> Result<()> {
+        let mut buffer = Vec::new();
         for copy in &plan.copies {
             let copy = Copy::from(*copy);
             self.insert(copy.new - self.output.at)?;
-            self.copy(old, &copy)?;
+            self.copy(old, &copy, &mut buffer)?;
         }
         self.insert(end - self.output.at)?;
         self.output.flush()
     }
 }
 
-/// Bytes of the old file with a margin around, and where they begin.
-fn piece(old: &mut dyn Old, at: usize, bytes: usize) -> Result<(Vec<u8>, usize)> {
+/// Bytes of the old file with a margin around. The buffer only grows: to clear it each time takes as long as to fill it.
+fn piece<'a>(old: &mut dyn Old, (at, bytes): (usize, usize), buffer: &'a mut Vec<u8>) -> Result<View<'a>> {
     let length = usize::try_from(old.length()).unwrap_or(usize::MAX);
     let start = at.saturating_sub(MARGIN);
-    let end = (at + bytes + RUN_BYTES + MARGIN).min(length);
-    let mut buffer = vec![0; end - start];
-    old.read_at(u64::try_from(start).unwrap_or(u64::MAX), &mut buffer)?;
-    Ok((buffer, start))
+    let bytes = (at + bytes + RUN_BYTES + MARGIN).min(length) - start;
+    buffer.resize(bytes.max(buffer.len()), 0);
+    let bytes = &mut buffer[..bytes];
+    old.read_at(u64::try_from(start).unwrap_or(u64::MAX), bytes)?;
+    Ok(View { bytes, start })
 }
 
 /// An old file no further than so many bytes.

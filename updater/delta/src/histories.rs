@@ -49,8 +49,8 @@ impl Counts {
 /// All histories, and what follows which.
 #[derive(Debug)]
 pub(crate) struct Histories {
-    after: Vec<[History; 2]>,
-    seen: Vec<[u8; 2]>,
+    after: Box<[[History; 2]; COUNT]>,
+    seen: Box<[[u8; 2]; COUNT]>,
 }
 
 impl Histories {
@@ -67,11 +67,14 @@ impl Histories {
             };
             after.push([false, true].map(|bit| number(counts.after(bit))));
         }
-        let mut seen: Vec<[u8; 2]> = all.iter().map(|counts| counts.seen).collect();
+        let seen: Vec<[u8; 2]> = all.iter().map(|counts| counts.seen).collect();
         // Every byte is the number of one.
-        after.resize(COUNT, [0; 2]);
-        seen.resize(COUNT, [0; 2]);
-        Self { after, seen }
+        let filled = |from: Vec<[u8; 2]>| {
+            let mut all = Box::new([[0; 2]; COUNT]);
+            all.iter_mut().zip(from).for_each(|(to, from)| *to = from);
+            all
+        };
+        Self { after: filled(after), seen: filled(seen) }
     }
 
     /// The history after one more bit.

@@ -1,6 +1,6 @@
 //! What a delta may demand of its reader.
 
-use crate::{content::HITS_BYTES, lines::LINE_BYTES, scale::Scale, told::CONTEXTS};
+use crate::{content::HITS_BYTES, lines::LINE_BYTES, scale::Scale};
 
 /// Bytes of one file, old or new, at most.
 pub const FILE_BYTES_MAX: u64 = (1 << 32) - 1;
@@ -39,7 +39,7 @@ pub const APPLY_BYTES: usize = apply_bytes(Scale::Large);
 pub const APPLY_SMALL_BYTES: usize = apply_bytes(Scale::Small);
 
 const fn apply_bytes(scale: Scale) -> usize {
-    let lines = CONTEXTS * (LINE_BYTES << scale.line_bits());
+    let lines = scale.contexts() * (LINE_BYTES << scale.line_bits());
     let repeats = (1 << scale.repeat_bits()) + (4 << scale.place_bits());
     lines
         + repeats

@@ -11,9 +11,9 @@ const PLACES: usize = 16;
 pub(crate) const LINE_BYTES: usize = size_of::<Line>();
 
 /// The histories of half a byte in one context stand together, so that memory is asked once for four bits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(align(16))]
-struct Line([History; PLACES]);
+pub(crate) struct Line([History; PLACES]);
 
 impl Line {
     /// One of a context, which the mark tells from others; 0: of none.
@@ -21,6 +21,18 @@ impl Line {
         let mut places = [0; PLACES];
         places[0] = mark;
         Self(places)
+    }
+
+    /// The history at a node: 1 to 15.
+    #[inline]
+    pub(crate) const fn history(&self, node: usize) -> History {
+        self.0[node % PLACES]
+    }
+
+    /// It is that from now on.
+    #[inline]
+    pub(crate) const fn set_history(&mut self, node: usize, history: History) {
+        self.0[node % PLACES] = history;
     }
 
     const fn mark(&self) -> u8 {
@@ -36,7 +48,7 @@ pub(crate) struct Lines {
 }
 
 /// Where a context's line may be: here, or in the other one of the pair.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spot {
     at: usize,
     mark: u8,
@@ -79,9 +91,9 @@ impl Lines {
         at
     }
 
-    /// The history of the next bit, behind those of `node`: 1, then every bit that was coded.
-    pub(crate) fn history(&mut self, line: usize, node: usize) -> &mut History {
-        &mut self.all[line].0[node % PLACES]
+    /// A line that was claimed.
+    pub(crate) fn line(&mut self, number: usize) -> &mut Line {
+        &mut self.all[number]
     }
 }
 
@@ -100,12 +112,12 @@ mod tests {
     fn a_context_finds_its_line_again_and_another_one_does_not() {
         let mut lines = Lines::new(BITS);
         let first = line(&mut lines, 7);
-        *lines.history(first, 1) = 9;
+        lines.line(first).set_history(1, 9);
         assert_eq!(line(&mut lines, 7), first);
-        assert_eq!(*lines.history(first, 1), 9);
+        assert_eq!(lines.line(first).history(1), 9);
         for context in 8..100 {
             let other = line(&mut lines, context);
-            assert!(other != first || *lines.history(first, 1) == 0, "{context}");
+            assert!(other != first || lines.line(first).history(1) == 0, "{context}");
         }
     }
 
@@ -118,7 +130,7 @@ mod tests {
         let (second, third) = (same.next().unwrap(), same.next().unwrap());
         drop(same);
         let often = line(&mut lines, 1);
-        *lines.history(often, 1) = 9;
+        lines.line(often).set_history(1, 9);
         let seldom = line(&mut lines, second);
         assert_eq!(line(&mut lines, third), seldom);
         assert_eq!(line(&mut lines, 1), often);

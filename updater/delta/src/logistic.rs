@@ -15,7 +15,7 @@ const STEPS: usize = 1 << 12;
 #[derive(Debug)]
 pub(crate) struct Logistic {
     squash: Box<[u16; LOGITS]>,
-    stretch: Box<[i32; STEPS]>,
+    stretch: Box<[i16; STEPS]>,
 }
 
 impl Logistic {
@@ -31,7 +31,7 @@ impl Logistic {
             while logit < LOGIT_MAX && u32::from(squash[index(logit)]) < probability {
                 logit += 1;
             }
-            *to = logit;
+            *to = i16::try_from(logit).unwrap_or(0);
         }
         Self { squash, stretch }
     }
@@ -42,8 +42,14 @@ impl Logistic {
     }
 
     /// The logit of a probability.
-    pub(crate) fn stretch(&self, probability: u16) -> i32 {
+    pub(crate) fn stretch(&self, probability: u16) -> i16 {
         self.stretch[usize::from(probability >> 4)]
+    }
+
+    /// The same of a probability in 22 bits.
+    #[inline]
+    pub(crate) fn stretch_high(&self, probability: u32) -> i16 {
+        self.stretch[usize::try_from(probability >> 10).unwrap_or(0) % STEPS]
     }
 }
 
@@ -80,7 +86,7 @@ mod tests {
     fn stretch_undoes_squash() {
         let tables = Logistic::new();
         for probability in (64..65472).step_by(16) {
-            let back = tables.squash(tables.stretch(probability));
+            let back = tables.squash(tables.stretch(probability).into());
             assert!(back.abs_diff(probability) < 200, "{probability} {back}");
         }
     }

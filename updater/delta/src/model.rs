@@ -1,9 +1,6 @@
 //! What is learnt while a delta is coded: probabilities, their mixture, numbers.
 
-use crate::{
-    coder::Coder,
-    logistic::{LOGIT_MAX, Logistic},
-};
+use crate::{coder::Coder, logistic::LOGIT_MAX};
 
 /// Mixes the bits of a number: the highest ones depend on all of it.
 pub(crate) fn hash(number: u64) -> u64 {
@@ -64,42 +61,50 @@ impl Slot {
     }
 }
 
-/// Several opinions on a bit, weighed by how good they were: logistic mixing.
+/// Several opinions on a bit, weighed by how good they were: logistic mixing. Opinions and weights have 16 bits, so that
+/// processors do many of them at once.
 #[derive(Debug)]
 pub(crate) struct Mixer<const N: usize> {
-    weights: Vec<[i32; N]>,
-    rate: i64,
+    weights: Vec<[i16; N]>,
+    rate: i32,
 }
 
+/// Base-2 logarithm of what stands for a weight of one.
+const WEIGHT_BITS: u32 = 13;
+
 impl<const N: usize> Mixer<N> {
-    /// Weights for so many situations; `rate` is how fast they change.
-    pub(crate) fn new(sets: usize, rate: i64) -> Self {
-        let share = 65536 / i32::try_from(N).unwrap_or(1) + 6000;
-        Self { weights: vec![[share; N]; sets], rate }
+    /// Weights for so many situations, for the first `opinions` of `N`; `rate` is how fast they change.
+    pub(crate) fn new(sets: usize, opinions: usize, rate: i32) -> Self {
+        let share = (1 << WEIGHT_BITS) / i16::try_from(opinions).unwrap_or(1) + 750;
+        let first = std::array::from_fn(|number| if number < opinions { share } else { 0 });
+        Self { weights: vec![first; sets], rate }
     }
 
-    /// The mixed probability.
-    pub(crate) fn mix(&self, logistic: &Logistic, set: usize, logits: &[i32; N]) -> u16 {
-        logistic.squash(self.logit(set, logits))
+    /// The mixed logit.
+    #[inline]
+    pub(crate) fn logit(&self, set: usize, logits: &[i16; N]) -> i32 {
+        let each = self.weights[set].iter().zip(logits);
+        let sum: i32 = each.map(|(weight, logit)| i32::from(*weight) * i32::from(*logit)).sum();
+        (sum >> WEIGHT_BITS).clamp(-LOGIT_MAX - 1, LOGIT_MAX)
     }
 
-    /// Its logit.
-    pub(crate) fn logit(&self, set: usize, logits: &[i32; N]) -> i32 {
-        let weights = &self.weights[set];
-        let sum: i64 = weights.iter().zip(logits).map(|(w, l)| i64::from(*w) * i64::from(*l)).sum();
-        let most = i64::from(LOGIT_MAX);
-        i32::try_from((sum >> 16).clamp(-most - 1, most)).unwrap_or(0)
-    }
-
-    /// Gives more weight to who was right.
-    pub(crate) fn learn(&mut self, set: usize, logits: &[i32; N], mixed: u16, bit: bool) {
-        let error = if bit { 65535 } else { 0 } - i64::from(mixed);
+    /// Gives more weight to who was right; `mixed` is the probability that they had together.
+    #[inline]
+    pub(crate) fn learn(&mut self, set: usize, logits: &[i16; N], mixed: u16, bit: bool) {
+        let error = if bit { 65535 } else { 0 } - i32::from(mixed);
+        let error = i16::try_from((error * self.rate) >> 5).unwrap_or(0);
         for (weight, logit) in self.weights[set].iter_mut().zip(logits) {
-            let change = (i64::from(*logit) * error * self.rate) >> 18;
-            let moved = i64::from(*weight).saturating_add(change);
-            *weight = i32::try_from(moved).unwrap_or(*weight);
+            let change = (upper(i32::from(*logit << 1) * i32::from(error)) + 1) >> 1;
+            *weight = weight.saturating_add(change);
         }
     }
+}
+
+/// The upper half.
+#[expect(clippy::as_conversions, reason = "there are 16 bits left")]
+#[inline]
+const fn upper(number: i32) -> i16 {
+    (number >> 16) as i16
 }
 
 /// Numbers: how many bits they have, then the bits, each with a probability of its own.

@@ -1,5 +1,7 @@
 //! Where everything of the old file is in the new one, as the copies tell.
 
+use std::cell::Cell;
+
 /// A piece of the old file that the new file has again, give or take some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Copy {
@@ -46,6 +48,8 @@ pub(crate) struct Moves {
     /// How many copies begin before the bytes that an entry stands for: that many of them need not be looked at.
     index: Vec<u32>,
     share: u32,
+    /// The copy that was asked for last: mostly it is asked for again.
+    last: Cell<Option<Copy>>,
 }
 
 impl Moves {
@@ -90,7 +94,15 @@ impl Moves {
                 *last += 1;
             }
         }
-        Self { copies, index, share }
+        Self { copies, index, share, last: Cell::default() }
+    }
+
+    /// Where the byte at `old` is now, if the copy holds it that was asked for last.
+    #[inline]
+    fn again(&self, old: usize) -> Option<usize> {
+        let copy = self.last.get()?;
+        let inside = old.wrapping_sub(copy.old);
+        (inside < copy.bytes).then(|| copy.new + inside)
     }
 
     /// The last copy that begins at `old` or before, and the one after it.
@@ -108,15 +120,23 @@ impl Moves {
 
     /// Where the byte at `old` is now, if a copy holds it.
     pub(crate) fn copied(&self, old: usize) -> Option<usize> {
+        if let Some(moved) = self.again(old) {
+            return Some(moved);
+        }
         let copy = self.around(old).0?;
+        self.last.set(Some(copy));
         (old - copy.old < copy.bytes).then(|| copy.new + (old - copy.old))
     }
 
     /// Where the byte at `old` is now. What was not copied moves with its nearer neighbour.
     pub(crate) fn new_offset(&self, old: usize) -> usize {
+        if let Some(moved) = self.again(old) {
+            return moved;
+        }
         let moved = |copy: Copy| (copy.new + old).saturating_sub(copy.old);
         let (before, after) = self.around(old);
         let Some(before) = before else { return after.map_or(old, moved) };
+        self.last.set(Some(before));
         let end = before.old + before.bytes;
         match after {
             Some(after) if old >= end && after.old - old < old - end => moved(after),

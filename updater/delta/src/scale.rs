@@ -4,6 +4,7 @@ use crate::{
     coder::Coder,
     file::{Failure, Result},
     limits::{COPIES_MAX, SMALL_STREAM_BYTES_MAX},
+    told::{CONTEXTS, FEW_CONTEXTS},
 };
 
 /// How large tables are. What fits into little memory can be applied beside another stream.
@@ -25,6 +26,14 @@ impl Scale {
             Ok(Self::Large)
         } else {
             Err(Failure::Corrupt("size of its tables"))
+        }
+    }
+
+    /// Contexts of a byte.
+    pub(crate) const fn contexts(self) -> usize {
+        match self {
+            Self::Small => FEW_CONTEXTS,
+            Self::Large => CONTEXTS,
         }
     }
 

@@ -5,21 +5,25 @@ use crate::{
     coder::Coder,
     content::{CLASS_BITS, Place, index, wide},
     histories::Histories,
-    lines::Lines,
+    lines::{Line, Lines, Spot},
     logistic::Logistic,
     model::{Mixer, spread},
     repeats::{self, Expected, Repeats},
     scale::Scale,
 };
 
-/// Contexts of a byte.
+/// Contexts of a byte in a stream of large scale.
 pub(crate) const CONTEXTS: usize = 12;
-/// Opinions on a bit: what followed in each context, and what repeats.
+/// The first of them, which are those of a small one: the others are worth their time only where much is new.
+pub(crate) const FEW_CONTEXTS: usize = 8;
+/// Opinions on a bit at most: what repeats, and what followed in each context.
 const OPINIONS: usize = CONTEXTS + 1;
+/// As many as processors do at once.
+const LANES: usize = OPINIONS.next_power_of_two();
 /// Kinds of bytes.
 const KINDS: usize = 3;
 /// How fast weights change.
-const RATE: i64 = 14;
+const RATE: i32 = 14;
 /// Weights of the opinions: by the kind and the bits before; by the byte before; by what repeats, the byte before that one
 /// and the number of the bit.
 const NODE_SETS: usize = KINDS << 8;
@@ -27,7 +31,7 @@ const BEHIND_SETS: usize = 2 << 8;
 const REPEAT_SETS: usize = repeats::STEPS << 8;
 /// Base-2 logarithm of the situations in which it is learnt what became of mixed probabilities: the byte before, the kind
 /// and the bits before.
-const OUTCOME_BITS: u32 = 14;
+const OUTCOME_BITS: u32 = 11;
 
 /// How a byte that has to be told came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +57,10 @@ impl Told {
 #[derive(Debug)]
 pub(crate) struct Bytes {
     histories: Histories,
-    contexts: [Lines; CONTEXTS],
-    chances: Chances,
+    contexts: Vec<Lines>,
+    chances: [Chances; KINDS],
     repeats: Repeats,
-    mixers: [Mixer<OPINIONS>; 3],
+    mixers: [Mixer<LANES>; 3],
     by_node: Outcomes,
     by_last: Outcomes,
     /// By how much the last two bytes differed from their predictions, in each place.
@@ -65,7 +69,6 @@ pub(crate) struct Bytes {
 
 /// Where a bit stands, and who has an opinion on it.
 struct Bit {
-    lines: [usize; CONTEXTS],
     /// 1, then the bits of this half of the byte.
     within: usize,
     /// 1, then the bits of the byte.
@@ -81,12 +84,12 @@ struct Bit {
 
 impl Bytes {
     pub(crate) fn new(logistic: &Logistic, scale: Scale) -> Self {
-        let histories = Histories::new();
+        let (histories, contexts) = (Histories::new(), scale.contexts());
         Self {
-            contexts: std::array::from_fn(|_| Lines::new(scale.line_bits())),
-            chances: Chances::new(&histories, CONTEXTS * KINDS),
+            contexts: (0..contexts).map(|_| Lines::new(scale.line_bits())).collect(),
+            chances: std::array::from_fn(|_| Chances::new(&histories, contexts)),
             repeats: Repeats::new(scale.repeat_bits(), scale.place_bits()),
-            mixers: [NODE_SETS, BEHIND_SETS, REPEAT_SETS].map(|sets| Mixer::new(sets, RATE)),
+            mixers: [NODE_SETS, BEHIND_SETS, REPEAT_SETS].map(|sets| Mixer::new(sets, 1 + contexts, RATE)),
             by_node: Outcomes::new(logistic, NODE_SETS),
             by_last: Outcomes::new(logistic, 1 << OUTCOME_BITS),
             errors: vec![[0; 2]; 8 << CLASS_BITS],
@@ -107,15 +110,22 @@ impl Bytes {
         let contexts = contexts(place, (told, expected), self.errors[column]);
         let mut node = 1;
         for half in [4, 0] {
-            let looked: [_; CONTEXTS] =
-                std::array::from_fn(|number| self.contexts[number].look(contexts[number] ^ wide(node)));
-            let lines =
-                std::array::from_fn(|number| self.contexts[number].claim(&self.histories, &looked[number]));
+            // All are looked at before any of them is used: the processor waits for them at once.
+            let mut spots = [Spot::default(); CONTEXTS];
+            for ((spot, context), lines) in spots.iter_mut().zip(contexts).zip(&self.contexts) {
+                *spot = lines.look(context ^ wide(node));
+            }
+            let (mut lines, mut claimed) = ([Line::default(); CONTEXTS], [0; CONTEXTS]);
+            for (((context, spot), number), line) in
+                self.contexts.iter_mut().zip(&spots).zip(&mut claimed).zip(&mut lines)
+            {
+                *number = context.claim(&self.histories, spot);
+                *line = *context.line(*number);
+            }
             let mut within = 1;
             for number in (half..half + 4).rev() {
                 let expected = expected.and_then(|expected| Some(expected).zip(expected.bit(node, number)));
                 let bit = Bit {
-                    lines,
                     within,
                     node,
                     expected,
@@ -126,9 +136,12 @@ impl Bytes {
                         OUTCOME_BITS,
                     ),
                 };
-                let is = self.bit((coder, logistic), &bit, byte >> number & 1 == 1);
+                let is = self.bit((coder, logistic), (&bit, &mut lines), byte >> number & 1 == 1);
                 within = within << 1 | usize::from(is);
                 node = node << 1 | usize::from(is);
+            }
+            for ((context, number), line) in self.contexts.iter_mut().zip(claimed).zip(lines) {
+                *context.line(number) = line;
             }
         }
         let byte = u8::try_from(node & 255).unwrap_or(0);
@@ -142,18 +155,20 @@ impl Bytes {
     }
 
     #[inline]
-    fn bit(&mut self, (coder, logistic): (&mut impl Coder, &Logistic), bit: &Bit, wanted: bool) -> bool {
-        let Bit { lines, within, node, expected, kind, sets, situation } = bit;
-        let situation_of = |number: usize| number * KINDS + kind;
-        let histories: [_; CONTEXTS] =
-            std::array::from_fn(|number| *self.contexts[number].history(lines[number], *within));
-        let opinions: [i32; OPINIONS] = std::array::from_fn(|number| match histories.get(number) {
-            Some(history) => logistic.stretch(self.chances.one(situation_of(number), *history)),
-            None => expected.map_or(0, |(expected, is)| {
-                let logit = logistic.stretch(self.repeats.slot(expected).one());
-                if is { logit } else { -logit }
-            }),
-        });
+    fn bit(
+        &mut self,
+        (coder, logistic): (&mut impl Coder, &Logistic),
+        (bit, lines): (&Bit, &mut [Line; CONTEXTS]),
+        wanted: bool,
+    ) -> bool {
+        let Bit { within, node, expected, kind, sets, situation } = bit;
+        let chances = &mut self.chances[*kind];
+        let mut opinions = [0; LANES];
+        chances.opinions(logistic, (lines, *within), &mut opinions[1..]);
+        if let Some((expected, is)) = expected {
+            let logit = logistic.stretch(self.repeats.slot(*expected).one());
+            opinions[0] = if *is { logit } else { -logit };
+        }
         let mixed: [i32; 3] =
             std::array::from_fn(|number| self.mixers[number].logit(sets[number], &opinions));
         let logit = mixed.iter().sum::<i32>() / 3;
@@ -166,10 +181,7 @@ impl Bytes {
         for ((mixer, set), mixed) in self.mixers.iter_mut().zip(sets).zip(mixed) {
             mixer.learn(*set, &opinions, logistic.squash(mixed), is);
         }
-        for (number, history) in histories.into_iter().enumerate() {
-            self.chances.learn(situation_of(number), history, is);
-            *self.contexts[number].history(lines[number], *within) = self.histories.after(history, is);
-        }
+        chances.learn(&self.histories, (lines, *within), is);
         if let Some((expected, expected_is)) = expected {
             self.repeats.learn(*expected, *expected_is == is);
         }
@@ -203,16 +215,16 @@ fn contexts(place: &Place, (told, expected): (Told, Option<Expected>), errors: [
     let [last, before_last] = errors.map(|error| u64::from(place.predicted.wrapping_add(error)) | kind << 8);
     let repeated = expected
         .map_or(0, |expected| 1 << 24 | u64::from(expected.byte) << 8 | wide(expected.step.min(7)) << 16);
-    let [sixth, seventh, third, fifth, fourth, repeated] = if told == Told::New {
-        [before(6), eighth, before(3) >> 8, before(5), before(4) >> 8, repeated | before(1)]
+    let [sixth, seventh, third, fourth, repeated, fifth] = if told == Told::New {
+        [before(6), eighth, before(3) >> 8, before(4) >> 8, repeated | before(1), before(5)]
     } else {
         [
             predicted << 8 | before(1),
             predicted | eighth,
             last,
-            last | before(1) << 16,
             last | before_last << 16,
             predicted << 16 | before(2),
+            last | before(1) << 16,
         ]
     };
     let far = before(4) >> 16 | kind << 16;
@@ -220,20 +232,20 @@ fn contexts(place: &Place, (told, expected): (Told, Option<Expected>), errors: [
         kind,
         before(1),
         before(2),
-        before(3),
-        before(4),
-        far,
         sixth,
         seventh,
         third,
-        fifth,
         fourth,
         repeated,
+        before(3),
+        before(4),
+        far,
+        fifth,
     ];
     let (mut number, is_new) = (0_u64, u64::from(told == Told::New));
     all.map(|context| {
         number += 1;
-        let own = if number > 6 { is_new } else { 0 };
+        let own = if matches!(number, 4..=8 | 12) { is_new } else { 0 };
         (context ^ number << 56 ^ own << 62).wrapping_mul(0xd6e8_feb8_6659_fd93)
     })
 }

@@ -47,7 +47,7 @@ pub(crate) struct View<'a> {
 /// Bytes before and behind a place that detection may look at.
 pub(crate) const MARGIN: usize = 4 * (ADRP_REACH + 1);
 
-impl View<'_> {
+impl<'a> View<'a> {
     pub(crate) fn byte(&self, at: usize) -> u8 {
         at.checked_sub(self.start).and_then(|at| self.bytes.get(at)).copied().unwrap_or(0)
     }
@@ -55,6 +55,12 @@ impl View<'_> {
     pub(crate) fn word(&self, at: usize) -> Option<u32> {
         let bytes = self.bytes.get(at.checked_sub(self.start)?..)?;
         bytes.first_chunk().copied().map(u32::from_le_bytes)
+    }
+
+    /// So many bytes; fewer at the end of the file.
+    pub(crate) fn many(&self, at: usize, bytes: usize) -> &'a [u8] {
+        let from = at.checked_sub(self.start).and_then(|at| self.bytes.get(at..)).unwrap_or_default();
+        from.get(..bytes).unwrap_or(from)
     }
 
     pub(crate) fn long(&self, at: usize) -> Option<u64> {
