@@ -93,9 +93,7 @@ pub struct Content {
 /// What lies in a slot, by digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digests {
-    /// SHA-256 of the root file system. Not taken when it is read back: its root hash vouches for every byte of it too.
-    pub root: Option<[u8; 32]>,
-    /// dm-verity root hash of the root file system.
+    /// dm-verity root hash of the root file system, which vouches for every byte of it: a SHA-256 of the whole is not taken.
     pub root_hash: [u8; 32],
     /// Whether its hash tree is the one that follows from it.
     pub is_tree_right: bool,
@@ -406,10 +404,9 @@ fn complete(job: Box<Job>, kept: u32, digests: &Digests) -> Step {
 
 /// What is not as the index says.
 fn difference(wanted: &Digests, found: &Digests) -> Option<What> {
-    let is_hash_right = found.root_hash == wanted.root_hash;
-    if found.root.map_or(!is_hash_right, |root| Some(root) != wanted.root) {
+    if found.root_hash != wanted.root_hash {
         Some(What::Root)
-    } else if !is_hash_right || !found.is_tree_right {
+    } else if !found.is_tree_right {
         Some(What::Tree)
     } else if found.boot != wanted.boot {
         Some(What::Boot)

@@ -11,9 +11,13 @@ use coracle_format::{
 };
 use std::ops::Range;
 
-/// Bytes that are made together: a machine that was interrupted makes so much again. Kernel modules take fewer bytes in
-/// streams of this length than in longer ones.
-const RUN_BYTES: u64 = 16 << 20;
+/// Bytes that are made together: a machine that was interrupted makes so much again, and one with two processors makes two
+/// such runs at once.
+const RUN_BYTES: u64 = 8 << 20;
+/// The same where a file is too large for that: a longer stream knows more of what is new in it.
+const LONG_RUN_BYTES: u64 = 16 << 20;
+/// Bytes of a file from which on it is.
+const LARGE_BYTES_MIN: usize = 4 << 20;
 
 /// How frames are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +101,8 @@ impl Sides<'_> {
         let mut runs: Vec<Run> = Vec::new();
         for ((number, frame), way) in (0..).zip(&self.new.0.index.frames).zip(ways) {
             let range = bytes_of(frame);
-            let limit = if way == Way::Files { RUN_BYTES } else { OPERATION_BYTES_MAX };
             match runs.last_mut().filter(|run| run.way == way && run.part == frame.part) {
-                Some(run) if wide(range.end - run.range.start) <= limit && self.fits(run, &range) => {
+                Some(run) if self.goes_on(run, &range) && self.fits(run, &range) => {
                     run.frames += 1;
                     run.range.end = range.end;
                 }
@@ -107,6 +110,18 @@ impl Sides<'_> {
             }
         }
         runs
+    }
+
+    /// Whether a run is not too long with these bytes behind it.
+    fn goes_on(&self, run: &Run, more: &Range<usize>) -> bool {
+        let all = run.range.start..more.end;
+        let is_large = |tile: Tile| self.new.1.all[tile.piece].len() >= LARGE_BYTES_MIN;
+        let limit = match run.way {
+            Way::Files if self.tiles(run.part, &all).any(is_large) => LONG_RUN_BYTES,
+            Way::Files | Way::Same => RUN_BYTES,
+            Way::Zeros | Way::Packed => OPERATION_BYTES_MAX,
+        };
+        wide(all.len()) <= limit
     }
 
     /// A compressed kernel is made whole, though some of its frames may be as they were.

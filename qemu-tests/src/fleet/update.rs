@@ -15,7 +15,7 @@ const FRAMES: u32 = 15;
 /// Lets the engine do what is asked with a release. Whether it comes to its end.
 pub(super) fn run(record: &mut Record, vouched: &Vouched, root_version: u32, ask: Ask) -> bool {
     let offer = Offer::of(&vouched.release, root_version);
-    let digests = Digests { root: Some([2; 32]), root_hash: [1; 32], is_tree_right: true, boot: vouched.id };
+    let digests = Digests { root_hash: [1; 32], is_tree_right: true, boot: vouched.id };
     let content = Content {
         digests,
         root_bytes: ROOT_BYTES,

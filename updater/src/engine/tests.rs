@@ -31,7 +31,7 @@ fn offer() -> Offer {
 }
 
 fn content(frames: u32) -> Content {
-    let digests = Digests { root: Some([4; 32]), root_hash: [3; 32], is_tree_right: true, boot: THEIRS };
+    let digests = Digests { root_hash: [3; 32], is_tree_right: true, boot: THEIRS };
     Content { digests, root_bytes: 8 << 20, boot_bytes: 5 << 20, frames, starts_from: None }
 }
 
@@ -392,9 +392,7 @@ fn a_spare_slot_that_does_not_hold_what_it_says_is_filled_anew() {
 fn a_digest_that_differs_never_reaches_the_record() {
     let wanted = content(2).digests;
     let cases = [
-        (Digests { root: Some([0; 32]), ..wanted }, What::Root),
-        (Digests { root: None, root_hash: [0; 32], ..wanted }, What::Root),
-        (Digests { root_hash: [0; 32], ..wanted }, What::Tree),
+        (Digests { root_hash: [0; 32], ..wanted }, What::Root),
         (Digests { is_tree_right: false, ..wanted }, What::Tree),
         (Digests { boot: [0; 32], ..wanted }, What::Boot),
     ];
@@ -409,7 +407,7 @@ fn a_digest_that_differs_never_reaches_the_record() {
 
 #[test]
 fn leftovers_that_are_wrong_are_replaced_once() {
-    let wrong = Digests { root: Some([0; 32]), ..content(2).digests };
+    let wrong = Digests { root_hash: [0; 32], ..content(2).digests };
     let completing = State::Completing { job: Box::new(job()), kept: 1 };
     let (state, effects) = step(completing, Event::Completed(wrong));
     assert_eq!(effects, [Effect::Forget, Effect::Fill(0)]);

@@ -73,7 +73,7 @@ impl Layout {
             same &= trees.read(tree_at.saturating_add(offset), BLOCK)? == &block[..];
             Ok(())
         };
-        let mut hashing = Hashing::by_tree(self);
+        let mut hashing = Hashing::new(self);
         for part in Part::ALL {
             let (start, bytes) = match part {
                 Part::Root => (self.descriptor.root.offset, self.descriptor.root.bytes),
@@ -102,23 +102,16 @@ pub(super) fn place(descriptor: &Descriptor, (part, offset, bytes): (Part, u64, 
     range.offset.checked_add(offset).filter(|_| end <= range.bytes)
 }
 
-/// Digests of both parts and the tree over the root, in one pass.
+/// The tree over the root and the digest of the boot artefact, in one pass.
 pub(super) struct Hashing {
-    root: Option<Sha256>,
     tree: Tree,
     boot: Sha256,
 }
 
 impl Hashing {
-    /// Of everything.
+    /// Of nothing yet.
     pub(super) fn new(layout: &Layout) -> Self {
-        Self { root: Some(Sha256::new()), ..Self::by_tree(layout) }
-    }
-
-    /// Of the root only by its tree.
-    fn by_tree(layout: &Layout) -> Self {
-        let tree = Tree::new(layout.blocks, &layout.descriptor.salt);
-        Self { root: None, tree, boot: Sha256::new() }
+        Self { tree: Tree::new(layout.blocks, &layout.descriptor.salt), boot: Sha256::new() }
     }
 
     /// Takes the next bytes of a part; whole blocks, but for the end of the boot artefact. Many blocks are hashed by two
@@ -132,17 +125,9 @@ impl Hashing {
         match part {
             Part::Root => {
                 let (hasher, length) = (self.tree.hasher(), bytes.len());
-                let digests = if let Some(root) = &mut self.root {
-                    let more = || root.clone().chain_update(bytes);
-                    let (more, digests) = beside(length, more, || hasher.blocks(bytes));
-                    *root = more;
-                    digests
-                } else {
-                    let half = (length / 2).next_multiple_of(BLOCK).min(length);
-                    let (first, second) = bytes.split_at(half);
-                    let (first, second) = beside(length, || hasher.blocks(first), || hasher.blocks(second));
-                    [first, second].concat()
-                };
+                let half = (length / 2).next_multiple_of(BLOCK).min(length);
+                let (first, second) = bytes.split_at(half);
+                let digests = beside(length, || hasher.blocks(first), || hasher.blocks(second)).concat();
                 digests.into_iter().try_for_each(|digest| self.tree.push_digest(digest, emit))
             }
             Part::Boot => {
@@ -155,7 +140,6 @@ impl Hashing {
     /// The digests of everything that was taken; its tree has gone to `emit`.
     pub(super) fn finish(self, emit: &mut impl FnMut(u64, &Block) -> Result<()>) -> Result<Digests> {
         Ok(Digests {
-            root: self.root.map(|root| root.finalize().into()),
             root_hash: self.tree.finish(emit)?,
             is_tree_right: true,
             boot: self.boot.finalize().into(),
@@ -166,16 +150,16 @@ impl Hashing {
 /// Bytes from which on a thread is worth its start.
 const BESIDE_BYTES_MIN: usize = 256 << 10;
 
-/// Both works on so many bytes, at once if that is worth it and another thread can be had.
-fn beside<A: Send, B>(bytes: usize, one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
+/// What both works give on so many bytes, at once if that is worth it and another thread can be had.
+fn beside<T: Send>(bytes: usize, one: impl Fn() -> T + Sync, other: impl FnOnce() -> T) -> [T; 2] {
     if bytes < BESIDE_BYTES_MIN {
-        return (one(), other());
+        return [one(), other()];
     }
     let one = &one;
     thread::scope(|scope| {
         let started = thread::Builder::new().spawn_scoped(scope, one).ok();
         let other = other();
         let done = started.and_then(|started| started.join().ok());
-        (done.unwrap_or_else(one), other)
+        [done.unwrap_or_else(one), other]
     })
 }

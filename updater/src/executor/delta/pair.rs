@@ -4,7 +4,7 @@ use super::make::{Failure, Hands, Job, Made};
 use crate::pace::Pace;
 use coracle_delta::limits::SMALL_STREAM_BYTES_MAX;
 use coracle_format::bundle::{Frame, Index};
-use coracle_format::delta::{File, How, Operation};
+use coracle_format::delta::{File, How, Method, Operation};
 use std::thread;
 
 /// What an operation has at most that runs beside another one: bytes of one old file, files, extents. What both take in
@@ -13,14 +13,18 @@ const OLD_BYTES_MAX: u64 = 4 << 20;
 pub(super) const FILES_MAX: usize = 1 << 10;
 pub(super) const EXTENTS_MAX: usize = 1 << 12;
 
-/// Whether an operation takes so little memory that another such one may run beside it.
+/// Whether an operation takes so little memory that another such one may run beside it. One that only copies takes less than
+/// any with a stream.
 pub(super) fn is_small(operation: &Operation) -> bool {
     let old = |file: &File| file.old.iter().fold(0_u64, |sum, extent| sum.saturating_add(extent.bytes));
     let is_small = |file: &File| matches!(file.how, How::Differs | How::Same) && old(file) <= OLD_BYTES_MAX;
-    let files = operation.files();
+    let is_made = match &operation.method {
+        Method::Copy(_) => true,
+        Method::Files(files) => files.len() <= FILES_MAX && files.iter().all(is_small),
+        Method::Frames => false,
+    };
     let has_small_tables = operation.stream <= wide(SMALL_STREAM_BYTES_MAX);
-    let has_few = files.len() <= FILES_MAX && operation.sources().count() <= EXTENTS_MAX;
-    has_small_tables && has_few && !files.is_empty() && files.iter().all(is_small)
+    is_made && has_small_tables && operation.sources().count() <= EXTENTS_MAX
 }
 
 /// Whether an operation reads nothing that the one before it makes: what it reads is there before both.
@@ -58,7 +62,7 @@ fn wide(bytes: usize) -> u64 {
 mod tests {
     use super::*;
     use coracle_format::bundle::{Encoding, Part, Whole};
-    use coracle_format::delta::{Extent, Method, Side};
+    use coracle_format::delta::{Extent, Side};
     use coracle_format::slot::{Arch, Text};
 
     fn operation(stream: u64, old: &[u64]) -> Operation {
@@ -122,6 +126,9 @@ mod tests {
         };
         assert!(is_small(&of(FILES_MAX)) && !is_small(&of(FILES_MAX + 1)));
         let copy = Method::Copy(operation(1, &[1]).files()[0].old.clone());
-        assert!(!is_small(&Operation { method: copy, ..operation(0, &[]) }));
+        assert!(is_small(&Operation { method: copy, ..operation(0, &[]) }));
+        let extents = operation(0, &vec![1; EXTENTS_MAX + 1]).files()[0].old.clone();
+        assert!(!is_small(&Operation { method: Method::Copy(extents), ..operation(0, &[]) }));
+        assert!(!is_small(&Operation { method: Method::Frames, ..operation(0, &[]) }));
     }
 }

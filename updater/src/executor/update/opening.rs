@@ -169,12 +169,7 @@ impl Run<'_> {
             }
         }
         let content = Content {
-            digests: Digests {
-                root: Some(index.root.sha256),
-                root_hash: index.root_hash,
-                is_tree_right: true,
-                boot: index.boot.sha256,
-            },
+            digests: Digests { root_hash: index.root_hash, is_tree_right: true, boot: index.boot.sha256 },
             root_bytes: index.root.bytes,
             boot_bytes: index.boot.bytes,
             frames: u32::try_from(index.frames.len()).unwrap_or(u32::MAX),

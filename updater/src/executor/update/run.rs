@@ -163,7 +163,7 @@ impl<'a> Run<'a> {
         let described = spare.read(layout.descriptor_at, &mut descriptor).is_ok();
         let found = layout.read_back(&spare).ok();
         let found = found.filter(|_| described && descriptor == layout.descriptor.encode());
-        Ok(found.unwrap_or(Digests { root: None, root_hash: [0; 32], is_tree_right: false, boot: [0; 32] }))
+        Ok(found.unwrap_or(Digests { root_hash: [0; 32], is_tree_right: false, boot: [0; 32] }))
     }
 
     /// Record first: from here on the slot holds nothing that may be booted. Then the descriptor, so that nobody finds the
