@@ -11,13 +11,13 @@ use crate::{
     error::{Error, Kind as ErrorKind, Result},
     parallel::Supply,
 };
-use coracle_delta::Pair;
+use coracle_delta::{Pair, limits::HOLES_MAX};
 use coracle_format::delta::{
     EXTENTS_MAX, Extent, FILES_MAX, File, How, Method, OPERATION_EXTENTS_MAX, Operation, Packed,
     STREAM_BYTES_MAX, Side, UNPACKED_BYTES_MAX,
 };
 use sha2::{Digest as _, Sha256};
-use std::{borrow::Cow, iter};
+use std::{borrow::Cow, iter, ops::Range};
 
 /// What one piece costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,9 @@ pub struct Kernel {
 
 /// Making a pair's differences takes so many times its bytes.
 const MEMORY_TIMES: u64 = 12;
+
+/// Of a file of no more bytes all copies are told, also where only a part of it is made: they take little.
+const TOLD_BYTES_MAX: usize = 8 << 20;
 
 /// Makes a run of frames, with so much memory as is to be had.
 pub(super) fn make(sides: &Sides<'_>, run: &Run, memory: &Supply) -> Result<Made> {
@@ -175,14 +178,15 @@ fn payload(sides: &Sides<'_>, run: &Run) -> Result<Payload, String> {
     Ok(Payload { old, new, packed })
 }
 
-/// A tile, the piece that it is of, and what it is made of.
+/// Tiles of one piece that follow one another, and what they are made of.
 struct Job<'a> {
-    tile: Tile,
+    /// At least one; if they are as they are elsewhere, just one.
+    tiles: Vec<Tile>,
     piece: &'a Piece,
     /// Whether the old release has something of it.
     is_known: bool,
     sources: Sources,
-    /// Where these bytes are as they are.
+    /// Where all of it is as it is.
     same: Option<Vec<Extent>>,
     /// How its contents are packed again, if that is what it is made by.
     payload: Option<&'a Payload>,
@@ -196,14 +200,59 @@ impl<'a> Job<'a> {
         let same = sources::same(sides, run, &tile).filter(|_| payload.is_none());
         let sources = if same.is_none() { Sources::of(sides, run, &tile) } else { Sources::default() };
         let is_known = sides.pairs.base(tile.piece).is_some();
-        Self { tile, piece, is_known, sources, same, payload }
+        Self { tiles: vec![tile], piece, is_known, sources, same, payload }
+    }
+
+    /// All of a run. What is between two tiles of a file are holes in it: they are made as one, for what is on either side
+    /// refers to the other.
+    fn all(sides: &Sides<'a>, run: &Run, payload: Option<&'a Payload>) -> Vec<Self> {
+        let mut jobs: Vec<Self> = Vec::new();
+        for tile in sides.tiles(run.part, &run.range) {
+            let job = Self::of(sides, (run, tile), payload);
+            let goes_on = |last: &&mut Self| last.goes_on(&job);
+            match jobs.last_mut().filter(goes_on) {
+                Some(last) => last.tiles.extend(job.tiles),
+                None => jobs.push(job),
+            }
+        }
+        jobs
+    }
+
+    fn goes_on(&self, next: &Self) -> bool {
+        let is_streamed = |job: &Self| job.same.is_none() && job.payload.is_none();
+        let (last, first) = (self.tiles.last(), next.tiles.first());
+        let are_of_one = last
+            .zip(first)
+            .is_some_and(|(last, first)| last.piece == first.piece && last.at + last.range.len() <= first.at);
+        // One hole more may be in front, and one behind.
+        are_of_one && is_streamed(self) && is_streamed(next) && self.tiles.len() < HOLES_MAX - 1
+    }
+
+    /// How many bytes it makes.
+    fn len(&self) -> usize {
+        self.tiles.iter().map(|tile| tile.range.len()).sum()
+    }
+
+    /// What is told of the piece: all of it if that is little, for references may go anywhere.
+    fn told(&self) -> Range<usize> {
+        let begin = self.tiles.first().map_or(0, |tile| tile.at);
+        let end = self.tiles.last().map_or(0, |tile| tile.at + tile.range.len());
+        if self.piece.len() <= TOLD_BYTES_MAX { 0..self.piece.len() } else { begin..end }
+    }
+
+    /// What of that it does not make.
+    fn holes(&self) -> impl Iterator<Item = Range<usize>> {
+        let told = self.told();
+        let begins = [told.start].into_iter().chain(self.tiles.iter().map(|tile| tile.at + tile.range.len()));
+        let ends = self.tiles.iter().map(|tile| tile.at).chain([told.end]);
+        begins.zip(ends).filter(|(begin, end)| begin < end).map(|(begin, end)| begin..end)
     }
 
     /// Bytes of memory that making its differences takes, beside its sources.
     fn memory(&self) -> u64 {
         let (old, new) = match self.payload {
             Some(payload) => (payload.old.as_ref().map_or(0, Vec::len), payload.new.len()),
-            None => (self.sources.len(), self.tile.range.len()),
+            None => (self.sources.len(), self.told().len()),
         };
         MEMORY_TIMES.saturating_mul(wide(old.saturating_add(new)))
     }
@@ -220,11 +269,11 @@ impl<'a> Job<'a> {
             return Pair::of(payload.old.as_deref().unwrap_or(&loaded.old), &payload.new);
         }
         let whole = Pair::of_several(&loaded.old, &self.sources.ends(), &loaded.new);
-        whole.part(self.tile.at..self.tile.at + self.tile.range.len())
+        whole.part(self.told()).without(self.holes())
     }
 
     fn file(&self) -> File {
-        let bytes = wide(self.tile.range.len());
+        let bytes = wide(self.len());
         if let Some(same) = &self.same {
             return File { bytes, old: same.clone(), how: How::Same };
         }
@@ -235,7 +284,7 @@ impl<'a> Job<'a> {
     fn cost(&self, takes: Option<usize>) -> Cost {
         Cost {
             name: self.piece.name.clone(),
-            bytes: wide(self.tile.range.len()),
+            bytes: wide(self.len()),
             takes: wide(takes.unwrap_or(0)),
             how: match &self.same {
                 Some(same) if same.iter().all(|extent| extent.side == Side::Old) => "as it was",
@@ -258,8 +307,7 @@ fn files(
     run: &Run,
     payload: Option<&Payload>,
 ) -> Result<Option<Made>> {
-    let jobs: Vec<Job<'_>> =
-        sides.tiles(run.part, &run.range).map(|tile| Job::of(sides, (run, tile), payload)).collect();
+    let jobs = Job::all(sides, run, payload);
     let _share = memory.take(needed(&jobs));
     let loaded: Vec<Option<Loaded<'_>>> = jobs.iter().map(|job| job.load(sides)).collect();
     let streamed = jobs.iter().zip(&loaded).filter_map(|(job, loaded)| Some(job.pair(loaded.as_ref()?)));
@@ -310,13 +358,17 @@ fn check(pairs: &[Pair<'_>], stream: &[u8]) -> Result<()> {
         .collect();
     let each = olds.iter_mut().zip(&mut sinks).zip(pairs);
     let mut files: Vec<_> = each
-        .map(|((old, sink), pair)| coracle_delta::File { old, bytes: wide(pair.new.len()), sink })
+        .map(|((old, sink), pair)| {
+            let bytes = wide(pair.made().map(<[u8]>::len).sum());
+            coracle_delta::File { old, bytes, sink }
+        })
         .collect();
     let applied = coracle_delta::apply(stream, &mut files);
     drop(files);
     drop(sinks);
     applied.map_err(|why| internal("a delta that was just made cannot be applied").because(why))?;
-    let is_right = |(digest, pair): (Sha256, &Pair<'_>)| digest.finalize() == Sha256::digest(pair.new);
+    let wanted = |pair: &Pair<'_>| pair.made().fold(Sha256::new(), Sha256::chain_update).finalize();
+    let is_right = |(digest, pair): (Sha256, &Pair<'_>)| digest.finalize() == wanted(pair);
     if made.into_iter().zip(pairs).all(is_right) {
         return Ok(());
     }

@@ -11,12 +11,12 @@ use crate::{
     plan::{Ends, Plan, plan},
     references::{Guess, References, Side, Targets},
     scale::Scale,
-    sections::{Sections, Stretch},
+    sections::{Range, Sections, Stretch},
     shifts::Known,
     told::Told,
     words::{MARGIN, View},
 };
-use std::{fmt, io};
+use std::{fmt, io, ops};
 
 /// Bytes that are coded as one when all were as predicted for a while; fewer, if a reference would be cut.
 pub(crate) const RUN_BYTES: usize = 32;
@@ -157,6 +157,8 @@ pub(crate) struct Run<'a, C: Coder> {
     /// What has to be made, if it is known, and where in the new file it begins.
     wanted: Option<&'a [u8]>,
     start: usize,
+    /// What is not made, from here on.
+    holes: &'a [ops::Range<usize>],
     output: Output<'a>,
     history: u32,
     clean: usize,
@@ -177,8 +179,42 @@ impl<C: Coder> Run<'_, C> {
         Place { at, recent, predicted, class, history: self.history }
     }
 
-    fn insert(&mut self, bytes: usize) -> Result<()> {
-        let end = self.output.at + bytes;
+    /// Where the next bytes that are made end, up to `end`.
+    fn stop(&self, end: usize) -> usize {
+        self.holes.first().map_or(end, |hole| hole.start.min(end))
+    }
+
+    /// Passes over what is not made here.
+    fn pass(&mut self) {
+        while let [hole, holes @ ..] = self.holes
+            && hole.start <= self.output.at
+        {
+            (self.output.at, self.output.recent, self.holes) = (self.output.at.max(hole.end), 0, holes);
+        }
+    }
+
+    /// Everything up to there, of which nothing is a copy.
+    fn insert_until(&mut self, end: usize) -> Result<()> {
+        while self.output.at < end {
+            self.insert(self.stop(end))?;
+            self.pass();
+        }
+        Ok(())
+    }
+
+    /// Everything of a copy that is not behind.
+    fn copy_all(&mut self, old: &mut dyn Old, copy: &Copy, buffer: &mut Vec<u8>) -> Result<()> {
+        let end = copy.new + copy.bytes;
+        while self.output.at < end {
+            let new = self.output.at;
+            let part = Copy { new, old: copy.old + (new - copy.new), bytes: self.stop(end) - new };
+            self.copy(old, &part, buffer)?;
+            self.pass();
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, end: usize) -> Result<()> {
         // What is before a byte, with operands as they are told, and how many of these bytes are of none.
         let (mut seen, mut since) = (self.output.recent, usize::MAX);
         while self.output.at < end {
@@ -349,12 +385,13 @@ impl<C: Coder> Run<'_, C> {
 
     fn all(mut self, old: &mut dyn Old, plan: &Plan, end: usize) -> Result<()> {
         let mut buffer = Vec::new();
+        self.pass();
         for copy in &plan.copies {
             let copy = Copy::from(*copy);
-            self.insert(copy.new - self.output.at)?;
-            self.copy(old, &copy, &mut buffer)?;
+            self.insert_until(copy.new)?;
+            self.copy_all(old, &copy, &mut buffer)?;
         }
-        self.insert(end - self.output.at)?;
+        self.insert_until(end)?;
         self.output.flush()
     }
 }
@@ -390,7 +427,7 @@ impl Old for Beginning<'_> {
 pub(crate) fn bytes<C: Coder>(
     coder: &mut C,
     model: &mut Model,
-    (old, ends): (&mut dyn Old, &Ends),
+    (old, ends): (&mut dyn Old, Ends),
     plan: &Plan,
     (wanted, sink): (Option<&[u8]>, &mut Sink<'_>),
 ) -> Result<()> {
@@ -400,12 +437,14 @@ pub(crate) fn bytes<C: Coder>(
         .ok_or(Failure::Corrupt("place of a table"))?;
     let (sections, none) = (sections.with_types(old)?, Sections::default());
     let side = |space, sections, length| Side { space, sections, length };
-    let end = plan.start + (ends.new.end - ends.new.start);
+    let end = plan.new_bytes.end;
     let (from, to) = (side(&plan.old, &sections, ends.old), side(&plan.new, &none, end));
     let targets = Targets::new(plan.isa, from, to, &moves);
     let references = References::new(targets, Orders::read(old, &sections, &targets)?);
     let at = |at: u64| usize::try_from(at).ok().ok_or(Failure::Corrupt("size"));
-    let (start, end) = (at(plan.start)?, at(end)?);
+    let (start, end) = (at(plan.new_bytes.start)?, at(end)?);
+    let hole = |hole: &Range| Ok(at(hole.offset)?..at(hole.offset + hole.bytes)?);
+    let holes = plan.holes.iter().map(hole).collect::<Result<Vec<_>>>()?;
     let output = Output { sink, buffer: Vec::new(), recent: 0, at: start };
     let run = Run {
         coder,
@@ -413,6 +452,7 @@ pub(crate) fn bytes<C: Coder>(
         references,
         wanted,
         start,
+        holes: &holes,
         output,
         history: 0,
         clean: 0,
@@ -447,12 +487,12 @@ pub fn apply(delta: &[u8], files: &mut [File<'_>]) -> Result<()> {
     let mut model = Model::new(Scale::Small.code(&mut reader, delta.len())?);
     let empty = Plan::default();
     for File { old, bytes: new, sink } in files {
-        let ends = Ends { old: old.length(), new: 0..*new };
+        let ends = Ends { old: old.length(), made: *new };
         if ends.old > FILE_BYTES_MAX || *new > FILE_BYTES_MAX {
             return Err(Failure::Corrupt("size"));
         }
-        let plan = plan(&mut reader, &mut model, &ends, &empty)?;
-        bytes(&mut reader, &mut model, (*old, &ends), &plan, (None, *sink))?;
+        let plan = plan(&mut reader, &mut model, ends, &empty)?;
+        bytes(&mut reader, &mut model, (*old, ends), &plan, (None, *sink))?;
         if reader.is_beyond_end() {
             return Err(Failure::Corrupt("it ends too early"));
         }

@@ -27,6 +27,8 @@ pub const ORDERED_MAX: usize = 1 << 20;
 /// Tables of one file that are told.
 pub const TABLES_MAX: usize = 16;
 
+/// Pieces of a new file that are not made.
+pub const HOLES_MAX: usize = 1 << 10;
 /// Pieces of code in a new file whose operands are told by where they go.
 pub const CODE_MAX: usize = 64;
 /// A stream of no more bytes has to do with small tables.

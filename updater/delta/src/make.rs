@@ -4,7 +4,7 @@ use crate::{
     align::{align, longest},
     coder::Writer,
     file::{self, Failure, Model},
-    limits::{CODE_MAX, FILE_BYTES_MAX, SMALL_STREAM_BYTES_MAX},
+    limits::{CODE_MAX, FILE_BYTES_MAX, HOLES_MAX, SMALL_STREAM_BYTES_MAX},
     moves::{Copy, Moves, Packed},
     plan::{Ends, Plan, plan},
     references::{Side, Targets},
@@ -32,6 +32,8 @@ pub struct Pair<'a> {
     pub new: &'a [u8],
     /// Where in the new file it begins.
     pub start: u64,
+    /// What of that is not made after all, from the beginning of the new file on.
+    holes: Vec<Range>,
     /// The code in both.
     pub isa: Isa,
     /// Where the old file is in memory.
@@ -74,7 +76,7 @@ impl<'a> Pair<'a> {
         let is_told = isa_of_new == Isa::X86_64 && new_space.is_linked();
         let code = if is_told { in_new.code(CODE_MAX, wide(new.len())) } else { Vec::new() };
         let sections = Arc::new(Sides { old: in_old, new: in_new, tables, code, headed: wide(first.len()) });
-        Self { old, new, start: 0, isa, old_space, new_space, sections }
+        Self { old, new, start: 0, holes: Vec::new(), isa, old_space, new_space, sections }
     }
 
     /// The same with a part of what this pair makes; what lies outside of `new` is cut off. Each part finds what it has
@@ -86,9 +88,28 @@ impl<'a> Pair<'a> {
         Self { new: &self.new[from..to], start, ..self.clone() }
     }
 
+    /// The same, but for what of the new file is not made: a machine has it. Copies are told all the same, so that it is
+    /// known where everything went. The ranges are of the whole new file, ascend, and lie in what this pair makes; with more
+    /// of them than [`HOLES_MAX`] nothing can be made.
+    pub fn without(&self, holes: impl IntoIterator<Item = ops::Range<usize>>) -> Self {
+        let hole = |hole: ops::Range<usize>| Range { offset: wide(hole.start), bytes: wide(hole.len()) };
+        Self { holes: holes.into_iter().map(hole).collect(), ..self.clone() }
+    }
+
+    /// The bytes that are made, in order.
+    pub fn made(&self) -> impl Iterator<Item = &'a [u8]> {
+        let (new, start) = (self.new, self.start);
+        let at = move |place: u64| usize::try_from(place.saturating_sub(start)).unwrap_or(usize::MAX);
+        let ends = self.holes.iter().map(move |hole| at(hole.offset)).chain([new.len()]);
+        let begins = [0].into_iter().chain(self.holes.iter().map(move |hole| at(hole.offset + hole.bytes)));
+        begins.zip(ends).map(move |(begin, end)| new.get(begin..end).unwrap_or_default())
+    }
+
     fn ends(&self) -> Option<Ends> {
         let (old, end) = (wide(self.old.len()), self.start.checked_add(wide(self.new.len()))?);
-        (old.max(end) <= FILE_BYTES_MAX).then_some(Ends { old, new: self.start..end })
+        let made = self.made().map(<[u8]>::len).sum();
+        let is_told = old.max(end) <= FILE_BYTES_MAX && self.holes.len() <= HOLES_MAX;
+        is_told.then_some(Ends { old, made: wide(made) })
     }
 
     fn plan(&self) -> Plan {
@@ -101,7 +122,8 @@ impl<'a> Pair<'a> {
         }
         let Sides { tables, code, headed, .. } = &*self.sections;
         let (tables, code) = (tables.clone(), code.clone());
-        Plan { start: self.start, isa, old, new, headed: *headed, tables, code, copies }
+        let new_bytes = self.start..self.start.saturating_add(wide(self.new.len()));
+        Plan { new_bytes, holes: self.holes.clone(), isa, old, new, headed: *headed, tables, code, copies }
     }
 
     /// Copies of what is alike when references are told by their targets.
@@ -198,7 +220,7 @@ fn one(
     pair: &Pair<'_>,
     (ends, known): &(Ends, Plan),
 ) -> Result<(), Failure> {
-    let plan = plan(writer, model, ends, known)?;
+    let plan = plan(writer, model, *ends, known)?;
     let mut old = pair.old;
-    file::bytes(writer, model, (&mut old, ends), &plan, (Some(pair.new), &mut |_| Ok(())))
+    file::bytes(writer, model, (&mut old, *ends), &plan, (Some(pair.new), &mut |_| Ok(())))
 }

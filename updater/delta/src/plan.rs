@@ -3,7 +3,7 @@
 use crate::{
     coder::Coder,
     file::{Failure, Model, Result},
-    limits::{CODE_MAX, FILE_BYTES_MAX, SEGMENTS_MAX, TABLES_MAX},
+    limits::{CODE_MAX, FILE_BYTES_MAX, HOLES_MAX, SEGMENTS_MAX, TABLES_MAX},
     model::Numbers,
     moves::{Copy, Packed},
     sections::Range,
@@ -15,8 +15,10 @@ use std::ops;
 /// What is said about a file before its bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// Where in the new file the bytes to make begin.
-    pub(crate) start: u64,
+    /// What of the new file is told of.
+    pub(crate) new_bytes: ops::Range<u64>,
+    /// What of that is not made: a machine has it already. In ascending order, no two overlapping.
+    pub(crate) holes: Vec<Range>,
     pub(crate) isa: Isa,
     pub(crate) old: Space,
     pub(crate) new: Space,
@@ -28,20 +30,23 @@ pub(crate) struct Plan {
     pub(crate) copies: Vec<Packed>,
 }
 
-/// Where the old file ends, and what of the new one has to be made.
-#[derive(Clone, Debug)]
+/// Bytes of the old file, and how many of the new one have to be made.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Ends {
     pub(crate) old: u64,
-    pub(crate) new: ops::Range<u64>,
+    pub(crate) made: u64,
 }
 
-/// Codes a plan. A reader passes an empty one and gets what it reads; it knows how many bytes to make, not where they
-/// begin, and passes a range from 0.
-pub(crate) fn plan<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, plan: &Plan) -> Result<Plan> {
-    let bytes = ends.new.end - ends.new.start;
-    let start = model.layout.code(coder, plan.start);
-    let end =
-        start.checked_add(bytes).filter(|end| *end <= FILE_BYTES_MAX).ok_or(Failure::Corrupt("start"))?;
+/// Codes a plan. A reader passes an empty one and gets what it reads.
+pub(crate) fn plan<C: Coder>(coder: &mut C, model: &mut Model, ends: Ends, plan: &Plan) -> Result<Plan> {
+    let start = model.layout.code(coder, plan.new_bytes.start);
+    let holes = holes(coder, &mut model.layout, &plan.holes)?;
+    let all: u64 = holes.iter().map(|hole| hole.bytes).sum();
+    let last = holes.last().map_or(0, |hole| hole.offset + hole.bytes);
+    let is_told = |end: &u64| (last..=FILE_BYTES_MAX).contains(end);
+    let is_behind = holes.first().is_none_or(|hole| hole.offset >= start);
+    let end = start.saturating_add(ends.made).saturating_add(all);
+    let end = Some(end).filter(is_told).filter(|_| is_behind).ok_or(Failure::Corrupt("start"))?;
     let isa = Isa::from_code(model.layout.code(coder, plan.isa.code())).ok_or(Failure::Corrupt("code"))?;
     let old = space(coder, &mut model.layout, &plan.old)?;
     let new = space(coder, &mut model.layout, &plan.new)?;
@@ -51,17 +56,28 @@ pub(crate) fn plan<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, plan
     }
     let tables = tables(coder, &mut model.layout, ends.old, &plan.tables)?;
     let code = code(coder, &mut model.layout, &plan.code)?;
-    let ends = Ends { old: ends.old, new: start..end };
-    let copies = copies(coder, model, &ends, &plan.copies)?;
-    Ok(Plan { start, isa, old, new, headed, tables, code, copies })
+    let new_bytes = start..end;
+    let copies = copies(coder, model, (ends.old, &new_bytes), &plan.copies)?;
+    Ok(Plan { new_bytes, holes, isa, old, new, headed, tables, code, copies })
 }
 
-fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Packed]) -> Result<Vec<Packed>> {
+fn holes<C: Coder>(coder: &mut C, numbers: &mut Numbers, known: &[Range]) -> Result<Vec<Range>> {
+    let count = numbers.code(coder, u64::try_from(known.len()).unwrap_or(0));
+    let count = usize::try_from(count).ok().filter(|count| *count <= HOLES_MAX);
+    Ok(ranges(coder, numbers, count.ok_or(Failure::Corrupt("pieces that are not made"))?, known))
+}
+
+fn copies<C: Coder>(
+    coder: &mut C,
+    model: &mut Model,
+    (end_of_old, new): (u64, &ops::Range<u64>),
+    known: &[Packed],
+) -> Result<Vec<Packed>> {
     let count = model.layout.code(coder, u64::try_from(known.len()).unwrap_or(0));
     let count = usize::try_from(count).ok().filter(|count| *count <= model.scale.copies_max());
     let count = count.ok_or(Failure::Corrupt("number of copies"))?;
-    let mut copies = Vec::with_capacity(count);
-    let (mut at_new, mut at_old) = (ends.new.start, 0_u64);
+    let (mut copies, end_of_new) = (Vec::with_capacity(count), new.end);
+    let (mut at_new, mut at_old) = (new.start, 0_u64);
     for number in 0..count {
         let known = known
             .get(number)
@@ -73,7 +89,7 @@ fn copies<C: Coder>(coder: &mut C, model: &mut Model, ends: &Ends, known: &[Pack
         let old = at_old.checked_add_signed(jump).ok_or(Failure::Corrupt("place of a copy"))?;
         let bytes = 1 + model.lengths.code(coder, bytes.saturating_sub(1));
         (at_new, at_old) = (new + bytes, old.saturating_add(bytes));
-        if at_new > ends.new.end || at_old > ends.old {
+        if at_new > end_of_new || at_old > end_of_old {
             return Err(Failure::Corrupt("length of a copy"));
         }
         let at = |at: u64| usize::try_from(at).ok().ok_or(Failure::Corrupt("size"));
@@ -101,15 +117,20 @@ fn tables<C: Coder>(coder: &mut C, numbers: &mut Numbers, end: u64, known: &[Tab
 fn code<C: Coder>(coder: &mut C, numbers: &mut Numbers, known: &[Range]) -> Result<Vec<Range>> {
     let count = numbers.code(coder, u64::try_from(known.len()).unwrap_or(0));
     let count = usize::try_from(count).ok().filter(|count| *count <= CODE_MAX);
-    let (mut ranges, mut end) = (Vec::new(), 0);
-    for number in 0..count.ok_or(Failure::Corrupt("pieces of code"))? {
+    Ok(ranges(coder, numbers, count.ok_or(Failure::Corrupt("pieces of code"))?, known))
+}
+
+/// So many ranges, one behind the other.
+fn ranges<C: Coder>(coder: &mut C, numbers: &mut Numbers, count: usize, known: &[Range]) -> Vec<Range> {
+    let (mut ranges, mut end) = (Vec::new(), 0_u64);
+    for number in 0..count {
         let Range { offset, bytes } = known.get(number).copied().unwrap_or_default();
         let offset = end + numbers.code(coder, offset.saturating_sub(end));
         let range = Range { offset, bytes: numbers.code(coder, bytes) };
         end = range.offset + range.bytes;
         ranges.push(range);
     }
-    Ok(ranges)
+    ranges
 }
 
 fn space<C: Coder>(coder: &mut C, numbers: &mut Numbers, space: &Space) -> Result<Space> {

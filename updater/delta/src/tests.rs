@@ -1,4 +1,4 @@
-use crate::{Failure, File, Pair, apply, make, model::hash};
+use crate::{Failure, File, Pair, apply, limits::HOLES_MAX, make, model::hash};
 use proptest::prelude::*;
 use std::{
     env,
@@ -242,8 +242,41 @@ fn files_that_lie_about_themselves_cost_bytes_and_no_more() {
     }
 }
 
+/// What is made of `new` without these pieces.
+fn made_without(old: &[u8], new: &[u8], holes: &[std::ops::Range<usize>]) -> (usize, Vec<u8>, Vec<u8>) {
+    let pair = Pair::of(old, new).without(holes.iter().cloned());
+    let expected: Vec<u8> = pair.made().flatten().copied().collect();
+    let delta = make(&[pair]).unwrap();
+    let made = applied(&delta, &[(old.to_vec(), expected.clone())]).unwrap().remove(0);
+    (delta.len(), made, expected)
+}
+
+#[test]
+fn references_beyond_a_hole_are_known() {
+    let mut longer = vec![160; 400];
+    let old = program(&longer);
+    longer[200] += 5;
+    let new = program(&longer);
+    let hole = 9_000..new.len() - 9_000;
+    let (bytes, made, expected) = made_without(&old, &new, std::slice::from_ref(&hole));
+    assert_eq!(made, expected);
+    assert_eq!(expected.len(), new.len() - hole.len());
+    // By themselves the pieces do not know where the rest has gone.
+    let pair = Pair::of(&old, &new);
+    let apart = make(&[pair.part(0..hole.start), pair.part(hole.end..new.len())]).unwrap().len();
+    assert!(bytes * 2 < apart, "{bytes}, apart {apart}");
+}
+
+#[test]
+fn too_many_holes_are_refused() {
+    let new = vec![7; 10_000];
+    let holes = |count| (0..count).map(|number| 2 * number..2 * number + 1);
+    assert!(make(&[Pair::of(&[], &new).without(holes(HOLES_MAX))]).is_some());
+    assert!(make(&[Pair::of(&[], &new).without(holes(HOLES_MAX + 1))]).is_none());
+}
+
 /// What a stream with large tables comes to.
-const LARGE_SUM: u64 = 7_396_902_759_822_524_659;
+const LARGE_SUM: u64 = 6_270_771_379_700_464_909;
 
 #[test]
 fn large_tables_are_only_for_large_streams() {
@@ -398,6 +431,23 @@ proptest! {
     ) {
         let new = mutated(&old, &changes);
         survives(&[(old, new)]);
+    }
+
+    #[test]
+    fn any_change_around_holes_survives(
+        old in prop::collection::vec(0_u8..8, 0..3000),
+        changes in prop::collection::vec(any::<(usize, u8, u8)>(), 0..20),
+        steps in prop::collection::vec((0_usize..400, 0_usize..400), 0..8),
+    ) {
+        let new = mutated(&old, &changes);
+        let (mut at, mut holes) = (0, Vec::new());
+        for (ahead, bytes) in steps {
+            let begin = (at + ahead).min(new.len());
+            at = (begin + bytes).min(new.len());
+            holes.push(begin..at);
+        }
+        let (_, made, expected) = made_without(&old, &new, &holes);
+        prop_assert_eq!(made, expected);
     }
 
     #[test]
