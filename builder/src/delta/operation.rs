@@ -357,12 +357,8 @@ fn check(pairs: &[Pair<'_>], stream: &[u8]) -> Result<()> {
         })
         .collect();
     let each = olds.iter_mut().zip(&mut sinks).zip(pairs);
-    let mut files: Vec<_> = each
-        .map(|((old, sink), pair)| {
-            let bytes = wide(pair.made().map(<[u8]>::len).sum());
-            coracle_delta::File { old, bytes, sink }
-        })
-        .collect();
+    let mut files: Vec<_> =
+        each.map(|((old, sink), pair)| coracle_delta::File { old, bytes: pair.made_bytes(), sink }).collect();
     let applied = coracle_delta::apply(stream, &mut files);
     drop(files);
     drop(sinks);

@@ -43,7 +43,7 @@ impl Logistic {
 
     /// The logit of a probability.
     pub(crate) fn stretch(&self, probability: u16) -> i16 {
-        self.stretch[usize::from(probability >> 4)]
+        self.stretch_high(u32::from(probability) << 6)
     }
 
     /// The same of a probability in 22 bits.

@@ -105,11 +105,15 @@ impl<'a> Pair<'a> {
         begins.zip(ends).map(move |(begin, end)| new.get(begin..end).unwrap_or_default())
     }
 
+    /// How many they are.
+    pub fn made_bytes(&self) -> u64 {
+        wide(self.made().map(<[u8]>::len).sum())
+    }
+
     fn ends(&self) -> Option<Ends> {
         let (old, end) = (wide(self.old.len()), self.start.checked_add(wide(self.new.len()))?);
-        let made = self.made().map(<[u8]>::len).sum();
         let is_told = old.max(end) <= FILE_BYTES_MAX && self.holes.len() <= HOLES_MAX;
-        is_told.then_some(Ends { old, made: wide(made) })
+        is_told.then_some(Ends { old, made: self.made_bytes() })
     }
 
     fn plan(&self) -> Plan {

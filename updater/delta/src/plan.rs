@@ -40,7 +40,7 @@ pub(crate) struct Ends {
 /// Codes a plan. A reader passes an empty one and gets what it reads.
 pub(crate) fn plan<C: Coder>(coder: &mut C, model: &mut Model, ends: Ends, plan: &Plan) -> Result<Plan> {
     let start = model.layout.code(coder, plan.new_bytes.start);
-    let holes = holes(coder, &mut model.layout, &plan.holes)?;
+    let holes = ranges((coder, &mut model.layout), (HOLES_MAX, "pieces that are not made"), &plan.holes)?;
     let all: u64 = holes.iter().map(|hole| hole.bytes).sum();
     let last = holes.last().map_or(0, |hole| hole.offset + hole.bytes);
     let is_told = |end: &u64| (last..=FILE_BYTES_MAX).contains(end);
@@ -55,16 +55,10 @@ pub(crate) fn plan<C: Coder>(coder: &mut C, model: &mut Model, ends: Ends, plan:
         return Err(Failure::Corrupt("bytes with sections"));
     }
     let tables = tables(coder, &mut model.layout, ends.old, &plan.tables)?;
-    let code = code(coder, &mut model.layout, &plan.code)?;
+    let code = ranges((coder, &mut model.layout), (CODE_MAX, "pieces of code"), &plan.code)?;
     let new_bytes = start..end;
     let copies = copies(coder, model, (ends.old, &new_bytes), &plan.copies)?;
     Ok(Plan { new_bytes, holes, isa, old, new, headed, tables, code, copies })
-}
-
-fn holes<C: Coder>(coder: &mut C, numbers: &mut Numbers, known: &[Range]) -> Result<Vec<Range>> {
-    let count = numbers.code(coder, u64::try_from(known.len()).unwrap_or(0));
-    let count = usize::try_from(count).ok().filter(|count| *count <= HOLES_MAX);
-    Ok(ranges(coder, numbers, count.ok_or(Failure::Corrupt("pieces that are not made"))?, known))
 }
 
 fn copies<C: Coder>(
@@ -114,23 +108,23 @@ fn tables<C: Coder>(coder: &mut C, numbers: &mut Numbers, end: u64, known: &[Tab
     Ok(tables)
 }
 
-fn code<C: Coder>(coder: &mut C, numbers: &mut Numbers, known: &[Range]) -> Result<Vec<Range>> {
+/// Ranges one behind the other, no more than `most`; `what` they are.
+fn ranges<C: Coder>(
+    (coder, numbers): (&mut C, &mut Numbers),
+    (most, what): (usize, &'static str),
+    known: &[Range],
+) -> Result<Vec<Range>> {
     let count = numbers.code(coder, u64::try_from(known.len()).unwrap_or(0));
-    let count = usize::try_from(count).ok().filter(|count| *count <= CODE_MAX);
-    Ok(ranges(coder, numbers, count.ok_or(Failure::Corrupt("pieces of code"))?, known))
-}
-
-/// So many ranges, one behind the other.
-fn ranges<C: Coder>(coder: &mut C, numbers: &mut Numbers, count: usize, known: &[Range]) -> Vec<Range> {
+    let count = usize::try_from(count).ok().filter(|count| *count <= most);
     let (mut ranges, mut end) = (Vec::new(), 0_u64);
-    for number in 0..count {
+    for number in 0..count.ok_or(Failure::Corrupt(what))? {
         let Range { offset, bytes } = known.get(number).copied().unwrap_or_default();
         let offset = end + numbers.code(coder, offset.saturating_sub(end));
         let range = Range { offset, bytes: numbers.code(coder, bytes) };
         end = range.offset + range.bytes;
         ranges.push(range);
     }
-    ranges
+    Ok(ranges)
 }
 
 fn space<C: Coder>(coder: &mut C, numbers: &mut Numbers, space: &Space) -> Result<Space> {
